@@ -1,5 +1,5 @@
-"""What all tests share: ROS tests apart from each other and from the machine, ROS and timing tests
-one after the other.
+"""Shared fixtures: ROS tests are isolated from each other and from the machine; ROS and timing
+tests run sequentially.
 """
 
 from __future__ import annotations
@@ -41,12 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def ros_domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]:
-    """A ROS domain id that no other test on this machine has, set in the environment, with
-    discovery limited to this machine.
+    """Set a ROS domain ID that no other test on this machine uses, with discovery limited to this
+    machine.
 
-    The test and the processes it starts are alone in it, and tests that follow each other have
-    different ones: a process that a test kills leaves the shared memory of its ports, in which
-    discovery waits. Skips where there is no ROS 2.
+    The test and its processes are isolated, and consecutive tests have different domains: a killed
+    process leaves the shared memory of its ports, which delays discovery. Skips without ROS 2.
     """
     pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
     first = next(_used)
@@ -71,8 +70,8 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]
 
 @pytest.fixture
 def ros_nodes(ros_domain: int) -> Iterator[list[Any]]:
-    """rclpy, running in a ROS domain of its own; nodes appended to this list are stopped and
-    destroyed at the end, the last one first.
+    """Initialise rclpy in a separate ROS domain; nodes appended to this list are stopped and
+    destroyed at the end, last one first.
     """
     import rclpy
 
@@ -87,8 +86,8 @@ def ros_nodes(ros_domain: int) -> Iterator[list[Any]]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of recordings to test with ($PALLAS_DATA, else `../shared/data`); skips, visibly,
-    where it is absent.
+    """Return the folder of test recordings ($PALLAS_DATA, else `../shared/data`); skip if it is
+    missing.
     """
     folder = Path(
         os.environ.get("PALLAS_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -100,9 +99,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An IMU recording of four simulated sensors without noise: 8 s that begin with a
-    still T-pose.
-    """
+    """An IMU recording of four simulated sensors without noise: 8 s, starting with a still T-pose."""
     import numpy as np
 
     from pallas_ros import SITES, demo_motion

@@ -30,7 +30,7 @@ def trajectory(stamp: int, joint_names: list[str], command: Command) -> JointTra
 def gripper_trajectory(
     stamp: int, joint_names: tuple[str, ...], motion: GripperMotion
 ) -> JointTrajectory:
-    """Return positions and velocities of a gripper's joints, with times relative to ``stamp`` ns."""
+    """Return positions and velocities of a gripper, with times relative to ``stamp`` ns."""
     message = JointTrajectory()
     message.header.stamp = to_stamp(stamp)
     message.joint_names = list(joint_names)

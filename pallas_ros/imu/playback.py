@@ -30,7 +30,7 @@ def source(
 ) -> Motion | Mapping[str, SensorTrack]:
     """Return the source called ``name``: ``demo``, a motion file or an IMU recording.
 
-    Of a recording's optional sensors, those in the given sites are included.
+    ``extra_sites`` selects optional sensors of a recording.
 
     Raises:
         PallasError: the file is neither.

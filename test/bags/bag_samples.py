@@ -1,4 +1,4 @@
-"""Small bags of numbered texts, for the tests of what reads and writes them."""
+"""Small bags of numbered texts, for tests of readers and writers."""
 
 import struct
 from pathlib import Path
@@ -10,13 +10,13 @@ STRING = "std_msgs/msg/String"
 
 
 def text_message(text: str) -> bytes:
-    """A std_msgs/String in CDR."""
+    """Return a serialised (CDR) std_msgs/String."""
     data = text.encode() + b"\0"
     return b"\0\1\0\0" + struct.pack("<I", len(data)) + data
 
 
 def write_texts(path: Path, count: int = 200, **options: object) -> list[str]:
-    """A bag of ``count`` numbered texts on two topics, 10 ms apart, a chunk every ten."""
+    """Write a bag of ``count`` numbered texts on two topics, 10 ms apart, ten per chunk."""
     texts = [f"message {index}" for index in range(count)]
     with BagWriter(path, **options) as writer:
         writer.add_topic("/even", STRING, Qos(reliable=False))

@@ -1,4 +1,4 @@
-"""What the tests of bags share lies beside them: `bag_samples`."""
+"""Make the shared module `bag_samples` importable."""
 
 import sys
 from pathlib import Path

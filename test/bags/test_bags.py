@@ -1,4 +1,4 @@
-"""Bags: written and read by us and by the rosbags library."""
+"""Bags, written and read by this package and by the rosbags library."""
 
 import shutil
 import tracemalloc
@@ -19,7 +19,7 @@ from pallas_ros.body.names import JOINTS
 
 
 def body_message(stamp: int) -> bytes:
-    """A pallas/BodyPose whose joint i stands at (i, stamp, 0)."""
+    """A pallas/BodyPose whose joint i is at (i, stamp, 0)."""
     store = get_typestore(Stores.ROS2_JAZZY)
     store.register(
         get_types_from_msg(message_definition("pallas/msg/BodyPose")[0], "pallas/msg/BodyPose")

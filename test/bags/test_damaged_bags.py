@@ -1,6 +1,4 @@
-"""Bags whose writer was killed, that were cut, damaged or made by someone hostile: what is sound is
-read, the rest is said.
-"""
+"""Bags that are unclosed, truncated, damaged or malicious: intact data is read, damage is reported."""
 
 import contextlib
 import os
@@ -98,7 +96,7 @@ def test_a_repair_that_fails_leaves_the_bag_as_it_was(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def good_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A sound bag file of each kind, as bytes."""
+    """An intact bag file of each kind, as bytes."""
     folder = tmp_path_factory.mktemp("good")
     out = {}
     for storage, compression in KINDS:
@@ -160,7 +158,7 @@ def ros1_mcap(path: Path) -> None:
 
 
 def bomb(path: Path, declared: int) -> None:
-    """A chunk of 1 GB of zeros in a few kB, which says it is ``declared`` bytes."""
+    """A chunk of 1 GB of zeros in a few kB whose header states ``declared`` bytes."""
     compressor = zstandard.ZstdCompressor(level=1).compressobj()
     packed = b"".join(compressor.compress(bytes(1 << 20)) for _ in range(1024)) + compressor.flush()
     body = (

@@ -1,5 +1,5 @@
-"""Bags in which bits were flipped, places were overwritten or pages lost: what is whole is read,
-what is missing is said, nothing is thrown away.
+"""Bags with flipped bits, overwritten regions or lost pages: intact data is read, missing data is
+reported, nothing is discarded.
 """
 
 import random
@@ -21,7 +21,7 @@ CUT = 3000  # bytes: more than the index of such a bag
 
 
 def bag_of(folder: Path, compression: str, closed: bool) -> Path:
-    """A bag of `COUNT` messages in 40 chunks, closed or with its end missing."""
+    """A bag of `COUNT` messages in 40 chunks, closed or truncated."""
     write_texts(folder, COUNT, compression=compression)
     if not closed:
         file = folder / f"{folder.name}_0.mcap"

@@ -1,5 +1,5 @@
-"""Containers of other software and hostile ones: named with the way to convert them, and bounded in
-time and memory.
+"""Containers of other software and malicious ones: the error names the conversion, and time and
+memory are limited.
 """
 
 import json
@@ -23,7 +23,7 @@ SECOND = 1_000_000_000
 
 
 def foreign(path: Path, encoding: str, ros: int = 0) -> Path:
-    """An MCAP file of ten messages of another encoding, and ``ros`` of ROS 2."""
+    """An MCAP file of ten messages in another encoding, and ``ros`` ROS 2 messages."""
     with path.open("wb") as stream:
         writer = Writer(stream)
         writer.start(profile="" if not ros else "ros2")
@@ -94,7 +94,7 @@ def test_a_ros_1_mcap_is_named(tmp_path: Path) -> None:
 
 
 def bounded(path: Path) -> str:
-    """Open and read a bag: a refusal or nothing, with little memory and little time."""
+    """Open and read a bag with limits on memory and time; return the error message, if any."""
     begun = time.process_time()
     tracemalloc.start()
     said = ""
@@ -127,7 +127,7 @@ def test_megabytes_of_qos_do_not_hang(tmp_path: Path) -> None:
 
 
 def test_chunks_that_inflate_without_end_are_bounded(tmp_path: Path) -> None:
-    """400 chunks of a few hundred bytes hold 256 MB."""
+    """400 chunks of a few hundred bytes each decompress to 256 MB."""
     path = tmp_path / "a.mcap"
     zeros = text_message("") + bytes(655_360)
     with path.open("wb") as stream:

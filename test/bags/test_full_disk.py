@@ -1,6 +1,4 @@
-"""A disk that fills up, and a power cut: what is counted is in the file, and what is synced is on
-the disk.
-"""
+"""A full disk and a power cut: counted messages are in the file, and synced messages are on disk."""
 
 import os
 import resource
@@ -215,7 +213,7 @@ def test_a_recorder_with_a_full_disk_reports_the_contents_and_fails(
 
 
 def slow(seconds: float, how: str) -> str:
-    """A program that takes so long to end, as a recorder says it."""
+    """A program that announces, like a recorder, that it needs time to end."""
     work = "sum(range(10000))" if how == "works" else "time.sleep(0.05)"
     return (
         "import signal, sys, time\n"
@@ -280,7 +278,7 @@ while True: time.sleep(0.1)
 def test_a_busy_node_has_longer_to_end_and_a_killed_one_reports_its_stack(
     how: str, answers: bool, killed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a busy machine the end of a node takes several times as long."""
+    """On a busy machine a node takes several times as long to end."""
     from pallas_ros.graph import processes as module
 
     monkeypatch.setattr(module, "STOP_S", 0.2)

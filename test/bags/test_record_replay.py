@@ -1,5 +1,5 @@
-"""The recorder and the player on real DDS: what goes in comes out, and a bag played twice gives the
-same bytes.
+"""Recorder and player over real DDS: messages are recorded unchanged, and replaying a bag twice
+gives the same bytes.
 """
 
 import itertools
@@ -168,7 +168,7 @@ def make_bag(path: Path) -> Path:
 
 
 def listen(node: Any, bag: Path, **plan: Any) -> tuple[list[bytes], list[int]]:
-    """Play ``bag`` and return the bytes heard on its topics and the clock's ticks in ns."""
+    """Play ``bag``; return the received bytes by topic and the clock ticks in ns."""
     import threading
 
     from rosgraph_msgs.msg import Clock

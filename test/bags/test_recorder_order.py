@@ -1,4 +1,4 @@
-"""The order of recorded messages is that of delivery, also of those that were sent again."""
+"""Messages are recorded in the order of delivery, including retransmitted ones."""
 
 from collections import Counter
 from contextlib import nullcontext
@@ -15,7 +15,7 @@ SECOND = 1_000_000_000
 
 
 class Handle(nullcontext):
-    """Gives messages as the middleware does: in order, stamped when they were received."""
+    """Delivers messages like the middleware: in order, with reception timestamps."""
 
     def __init__(self, stamps: list[int]) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def test_a_clock_that_was_set_back_is_believed() -> None:
 
 
 def test_closing_is_announced_before_anything_that_waits_for_the_disk() -> None:
-    """`pallas up` kills a node that has not announced it and does not end."""
+    """`pallas up` kills a node that does not end and has not announced it."""
     done: list[str] = []
     log = SimpleNamespace(info=done.append, error=done.append)
     bag = SimpleNamespace(

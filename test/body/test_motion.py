@@ -1,4 +1,4 @@
-"""Motion files: what is written comes back; what is wrong is named; nothing is half-written."""
+"""Motion files: round trips, errors for invalid files, and no partial files."""
 
 from pathlib import Path
 

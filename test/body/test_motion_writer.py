@@ -1,6 +1,4 @@
-"""Motion files written a frame at a time: the grid, gaps, clocks that jump, and nothing
-half-written.
-"""
+"""Motion files written frame by frame: the time grid, gaps, clock jumps, and no partial files."""
 
 import tracemalloc
 from pathlib import Path

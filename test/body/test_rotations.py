@@ -1,4 +1,4 @@
-"""Every rotation function against scipy, over random and degenerate rotations."""
+"""Every rotation function against scipy, for random and degenerate rotations."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ rotvecs = arrays(np.float64, 3, elements=st.floats(-3.1 / np.sqrt(3), 3.1 / np.s
 
 @st.composite
 def unit_quaternions(draw: st.DrawFn) -> np.ndarray:
-    """Unit quaternions (4,) xyzw, among them identities, half turns and near misses of both."""
+    """Unit quaternions (4,) xyzw, including identities, half turns and values close to both."""
     special = [
         (0, 0, 0, 1),
         (1, 0, 0, 0),
@@ -33,7 +33,7 @@ def unit_quaternions(draw: st.DrawFn) -> np.ndarray:
 
 
 def same_rotation(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-9) -> None:
-    """Assert that two quaternions are the same rotation, whatever their signs."""
+    """Assert that two quaternions describe the same rotation, regardless of sign."""
     assert min(np.abs(a - b).max(), np.abs(a + b).max()) < tolerance, (a, b)
 
 

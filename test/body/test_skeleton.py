@@ -25,7 +25,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def random_pose(seed: int) -> np.ndarray:
-    """Global orientations (22, 4), any at all."""
+    """Random global orientations (22, 4)."""
     return Rotation.random(len(JOINTS), random_state=np.random.RandomState(seed)).as_quat()
 
 

@@ -1,4 +1,4 @@
-"""Where the motion packs lie; tests that need them are skipped, visibly, where they do not."""
+"""Location of the motion packs; tests that need them are skipped if they are missing."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Properties of what trainings change in motion, whatever motion and seed."""
+"""Properties of the augmentations, for any motion and seed."""
 
 import pytest
 from hypothesis import given
@@ -35,7 +35,9 @@ def generator(seed: int) -> torch.Generator:
 
 
 def motion(g: torch.Generator, count: int = 3) -> tuple[Tensor, Tensor]:
-    """Bodies (B, T, 22, 4) that turn slowly, every joint another way, and their ways (B, T, 3)."""
+    """Bodies (B, T, 22, 4) whose joints turn slowly and differently, and their trajectories (B, T,
+    3).
+    """
     start = draws.normal(g, count, 1, len(JOINTS), 3)
     speed = 0.05 * draws.normal(g, count, 1, len(JOINTS), 3)
     t = torch.arange(FRAMES)[:, None, None]
@@ -44,7 +46,7 @@ def motion(g: torch.Generator, count: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def same(a: Tensor, b: Tensor) -> bool:
-    """Whether quaternions are the same rotations."""
+    """Whether quaternions describe the same rotations."""
     return bool(((a * b).sum(-1).abs() > 1 - 1e-5).all())
 
 
@@ -124,7 +126,7 @@ def test_paths_are_continuous(seed: int) -> None:
 
 
 def places(path: paths.Path) -> Tensor:
-    """How many keys lie behind, (N, T)."""
+    """Number of preceding keys, (N, T)."""
     return paths.between(torch.arange(keyed.KEYS).float().expand(len(path.part), -1), path)
 
 

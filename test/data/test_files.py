@@ -1,4 +1,4 @@
-"""BVH and AMASS/SMPL files: rest frames, and errors that name the file."""
+"""BVH and AMASS/SMPL files: rest poses, and errors that name the file."""
 
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def bvh_text(frames: list[dict[str, tuple[float, float, float]]], arm: str = "Ar
 
 
 def clean(text: str) -> str:
-    """One token group a line, as BVH readers want it."""
+    """Put one group of tokens on each line, as BVH readers require."""
     return "\n".join(line.strip() for line in text.splitlines() if line.strip()) + "\n"
 
 

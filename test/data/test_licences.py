@@ -1,4 +1,4 @@
-"""The licence that weights carry."""
+"""The licence stored in weights."""
 
 from pallas_ros.data.licences import (
     NON_COMMERCIAL,

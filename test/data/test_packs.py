@@ -1,5 +1,5 @@
-"""The packs become canonical motion: limbs point as the source's own kinematics say, and clips fall
-into the published splits.
+"""Conversion of the packs to canonical motion: limb directions match the source's own kinematics,
+and clips belong to the published splits.
 """
 
 import zlib
@@ -110,8 +110,8 @@ def test_standing_feet_of_bandai_clips_are_flat(packs: Path) -> None:
 
 
 def tiny_full_pack(path: Path, **changes: np.ndarray) -> None:
-    """A pack of the form of ``cmu_full.npz``: a body that stands in its T-pose and raises its left
-    forearm, in three clips.
+    """A pack in the format of ``cmu_full.npz``: three clips of a body in the T-pose that raises its
+    left forearm.
     """
     names = [
         *("hip", "abdomen", "chest", "neck", "head"),

@@ -1,4 +1,4 @@
-"""Makes the shared bodies importable."""
+"""Make the shared bodies importable."""
 
 import sys
 from pathlib import Path

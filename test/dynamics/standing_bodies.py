@@ -1,4 +1,4 @@
-"""Bodies to test with: postures and motions whose forces statics and mechanics give."""
+"""Test bodies: postures and motions whose forces follow from statics and mechanics."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SKELETON = Skeleton.from_height()
 
 
 def posture(**turns: tuple[float, float, float]) -> np.ndarray:
-    """Global orientations (22, 4): the T-pose, joints turned by rotation vectors (rad)."""
+    """Return global orientations (22, 4): the T-pose with joints turned by rotation vectors (rad)."""
     local = np.tile(rotations.IDENTITY, (len(JOINTS), 1))
     for joint, turn in turns.items():
         local[JOINT_INDEX[joint]] = rotations.from_rotvec(np.array(turn))
@@ -24,14 +24,15 @@ def posture(**turns: tuple[float, float, float]) -> np.ndarray:
 
 
 def arms_down(**turns: tuple[float, float, float]) -> np.ndarray:
-    """Standing with the arms at the sides."""
+    """Return a standing posture with the arms at the sides."""
     hang = {"left_shoulder": (-1.5, 0.0, 0.0), "right_shoulder": (1.5, 0.0, 0.0)}
     return posture(**{**hang, **turns})
 
 
 def bowed(bend: float) -> np.ndarray:
-    """The trunk bent forward by so many rad, the arms hanging straight down, as to lift
-    something."""
+    """Return a posture with the trunk bent forward by this angle in rad and hanging arms, as in
+    lifting.
+    """
     turns = {"spine1": (0.0, bend, 0.0)}
     for side, sign in (("left", -1.0), ("right", 1.0)):
         hang = rotations.from_rotvec(np.array([sign * 1.5, 0.0, 0.0]))
@@ -41,7 +42,7 @@ def bowed(bend: float) -> np.ndarray:
 
 
 def still(q: np.ndarray, seconds: float = 1.0, height: float | None = None) -> Motion:
-    """A posture held; the pelvis at its height in the T-pose, or at ``height`` m."""
+    """Return a held posture, with the pelvis at its height in the T-pose or at ``height`` m."""
     frames = round(seconds * FPS)
     at = SKELETON.rest_positions[0].copy()
     if height is not None:
@@ -50,6 +51,6 @@ def still(q: np.ndarray, seconds: float = 1.0, height: float | None = None) -> M
 
 
 def moving(q: np.ndarray, pelvis: np.ndarray) -> Motion:
-    """Orientations (T, 22, 4) and the pelvis's path (T, 3) as a motion."""
+    """Return orientations (T, 22, 4) and the pelvis trajectory (T, 3) as a motion."""
     positions = forward_kinematics(SKELETON, q, pelvis)
     return Motion(FPS, np.asarray(positions), q)

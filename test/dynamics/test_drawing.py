@@ -1,4 +1,4 @@
-"""What RViz and Foxglove get of forces."""
+"""Visualisation of forces in RViz and Foxglove."""
 
 from typing import Any
 

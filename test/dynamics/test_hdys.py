@@ -1,4 +1,4 @@
-"""HDyS: shapes, invariance, losses that can be minimised."""
+"""HDyS: shapes, invariance, and losses that decrease in training."""
 
 from dataclasses import replace
 from pathlib import Path

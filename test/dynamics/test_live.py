@@ -1,4 +1,6 @@
-"""Forces as the body streams: what the offline ones are, some frames later, and never a crash."""
+"""Streaming forces: equal to the offline forces with a delay of some frames, and never an
+exception.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -45,7 +47,7 @@ def run(live: LiveDynamics, stream: list[BodyFrame]) -> list[LiveForces]:
 
 
 def bending() -> Motion:
-    """Bowing twice a second over two seconds."""
+    """Two bows in two seconds."""
     t = np.arange(120) / bodies.FPS
     q = np.stack([bodies.bowed(a) for a in 0.5 - 0.5 * np.cos(np.pi * t)])
     pelvis = np.tile(bodies.SKELETON.rest_positions[0], (120, 1))
@@ -70,7 +72,7 @@ def test_live_forces_are_the_offline_ones_five_frames_later() -> None:
 
 
 def test_lifting_10_kg_changes_the_lumbar_moment_as_statics_predicts() -> None:
-    """The trunk bent by 70 degrees; the load comes while the stream runs."""
+    """The trunk is bent by 70 degrees; the load is added while the stream runs."""
     q = bodies.bowed(1.2)
     motion = bodies.still(q, 2.0)
     stream = frames(motion)
@@ -101,7 +103,9 @@ def test_uncertainty_grows_with_that_of_the_body() -> None:
 
 
 def test_linear_uncertainty_is_what_disturbed_bodies_show() -> None:
-    """Sampled: the joints of the trunk and arms moved by 1 cm, the lumbar moment recomputed."""
+    """By sampling: the joints of trunk and arms are moved by 1 cm, and the lumbar moment is
+    recomputed.
+    """
     live = LiveDynamics()
     newest = run(live, frames(bodies.still(bodies.arms_down(spine1=(0.0, 1.0, 0.0)))))[-1]
     assert newest.frame is not None

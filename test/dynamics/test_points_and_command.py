@@ -1,4 +1,4 @@
-"""`pallas dynamics` and bodies of positions alone."""
+"""`pallas dynamics`, and bodies given by positions only."""
 
 from pathlib import Path
 

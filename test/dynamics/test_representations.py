@@ -1,4 +1,4 @@
-"""How HDyS sees a body, the windows that it learns from, and its use on a motion file."""
+"""Input representation of HDyS, its training windows, and its use on a motion file."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pallas_ros.imu.motions import demo_motion
 
 
 def described(turn: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points and angles of a motion turned about the vertical and put elsewhere."""
+    """Return points and angles of a motion rotated about the vertical and translated."""
     motion = demo_motion(1.0)
     q_turn = rotations.about_z(np.float64(turn))
     p = np.asarray(rotations.rotate(q_turn, motion.positions)) + [3.0 * turn, -1.0, 0.0]

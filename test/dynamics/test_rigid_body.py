@@ -1,4 +1,4 @@
-"""Inverse dynamics against what statics and mechanics say."""
+"""Inverse dynamics against statics and mechanics."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_one_leg_carries_everything() -> None:
 
 @pytest.mark.parametrize("bend", [0.0, 0.6, 1.2])
 def test_a_load_changes_the_lumbar_moment_as_statics_predicts(bend: float) -> None:
-    """10 kg in the hands, arms hanging, the trunk bent forward by so many rad."""
+    """10 kg in the hands, hanging arms, the trunk bent forward by this angle in rad."""
     q = bodies.bowed(bend)
     motion = bodies.still(q)
     loaded = human(10.0)

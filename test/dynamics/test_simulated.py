@@ -1,4 +1,6 @@
-"""The person in MuJoCo: the same body as the reference's, and forces that explain its motion."""
+"""The simulated person (MuJoCo): the same body as the reference, and forces that explain its
+motion.
+"""
 
 import numpy as np
 import pytest

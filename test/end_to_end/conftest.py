@@ -1,4 +1,4 @@
-"""What the tests of the whole graph share: starting it, and ending whatever is left of it."""
+"""Shared fixtures for tests of the whole graph: start it, and end all remaining processes."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`pallas up` as a process of a test, and what listens to it."""
+"""`pallas up` as a process of a test, and a listener to its topics."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ ENDING = 3
 
 
 class Up:
-    """A `pallas up` in its own process, with what it says."""
+    """A `pallas up` process and its output."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         config = folder / "graph.yaml"
@@ -56,7 +56,7 @@ class Up:
         return self.log.read_text()
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until it is so; the process must still run then."""
+        """Wait for a condition; the process must still run then."""
         end = time.monotonic() + START_S
         while not condition():
             assert self.process.poll() is None, self.said()
@@ -82,8 +82,9 @@ class Up:
 
 @contextlib.contextmanager
 def bodies_heard() -> Iterator[Callable[[], list[int]]]:
-    """A listener to /pallas/body in the test's own process; calling it listens a little and gives
-    the stamps (ns) heard so far.
+    """Listen to /pallas/body in the test process.
+
+    Each call listens briefly and returns the stamps (ns) received so far.
     """
     import rclpy
     from pallas.msg import BodyPose

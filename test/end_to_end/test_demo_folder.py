@@ -1,4 +1,4 @@
-"""The folder of `pallas demo`: what it may clear away, and what it must leave alone."""
+"""The folder of `pallas demo`: which files it may remove, and which it must keep."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from pallas_ros.body.errors import PallasError
 
 
 def test_a_demo_and_the_report_of_it_make_room_for_the_next(tmp_path: Path) -> None:
-    """Found by trying: demo, `pallas report out/demo/bag`, and the next demo refused the page
-    beside the bag.
+    """Regression: after `pallas report out/demo/bag` the next demo rejected the page beside the
+    bag.
     """
     out = tmp_path / "demo"
     (out / "bag").mkdir(parents=True)

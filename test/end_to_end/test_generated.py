@@ -1,5 +1,6 @@
-"""Generated motion through the real nodes to the simulated Panda: it waves on request, through
-cancel, preemption, an operator who takes over and emergency stop, and no command violates a limit.
+"""Generated motion through the real nodes to the simulated Panda: it waves on request, and no
+command violates a limit during cancellation, preemption, takeover by the operator and emergency
+stop.
 """
 
 import signal
@@ -58,7 +59,7 @@ DEPTH = 10_000
 
 
 class Audience:
-    """Asks for motion, and hears all that follows, in a thread of its own."""
+    """Sends goals and records all messages, in a separate thread."""
 
     def __init__(self) -> None:
         self.node = rclpy.create_node("audience")
@@ -96,7 +97,7 @@ class Audience:
             time.sleep(0.05)
 
     def ask(self, text: str, seconds: float) -> Any:
-        """The future of the result of a goal that is played; returns once it plays."""
+        """Send a goal and wait until it is played; return the future of its result."""
         self.stages.clear()
         sent = self.client.send_goal_async(
             GenerateMotion.Goal(text=text, duration=seconds, seed=3, play=True),
@@ -129,7 +130,7 @@ class Audience:
         return self.remarks() == ("generated", "at rest")
 
     def operator_comes(self) -> None:
-        """An operator with sensors is there, elsewhere than the generated body."""
+        """Publish an operator with sensors, at another position than the generated body."""
         bodies = self.node.create_publisher(BodyPose, TOPIC_PALLAS_BODY, 10)
         posture = demo_motion(8.0)
 
@@ -144,7 +145,7 @@ class Audience:
         self.node.create_timer(1 / 60, publish)
 
     def swing(self, since: int) -> float:
-        """rad, the farthest that a joint of the arm was commanded to go since that command."""
+        """Largest joint displacement in rad commanded to the arm since that command."""
         some = self.commands[since::10]
         q = np.array([decoded(command).points[0].positions for command in some])
         return float(np.ptp(q, axis=0).max()) if len(q) else 0.0
@@ -173,9 +174,10 @@ def decoded(command: bytes) -> JointTrajectory:
 
 
 def streams(commands: list[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What a controller executes, (times, states): each command replaces the ones before from its
-    first time on. Cut where the arm had come to rest: there it may be engaged again, and then
-    starts from where it is measured to be.
+    """Return the commands as executed by a controller, (times, states).
+
+    Each command replaces earlier ones from its first time on. The stream is split where the arm
+    came to rest: there it may be engaged again and then starts from its measured position.
     """
     found: list[tuple[list[int], list[Any]]] = []
     newest: list[tuple[int, Any]] = []
@@ -197,7 +199,7 @@ def streams(commands: list[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def violations(commands: list[bytes]) -> list[str]:
-    """What the independent checker finds."""
+    """Return the violations found by the independent checker."""
     robot = load_robot(ROBOT)
     limits = limits_of(robot)
     tips = [robot.frame(arm.tip) for arm in robot.arms]
@@ -215,7 +217,7 @@ def violations(commands: list[bytes]) -> list[str]:
 
 
 def largest_step(bodies: list[BodyFrame]) -> float:
-    """m that a joint moves in a 60th of a second; a busy machine leaves bodies out."""
+    """Largest displacement of a joint in 1/60 s, in m; a busy machine drops bodies."""
     p = np.stack([body.positions for body in bodies])
     frames = np.maximum(np.diff([body.stamp for body in bodies]) * 60 / 1e9, 1.0)
     return float((np.linalg.norm(np.diff(p, axis=0), axis=-1).max(-1) / frames).max())

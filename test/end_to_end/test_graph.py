@@ -1,4 +1,4 @@
-"""The graph as data: arguments, conditions, parameters, and what is said where one is wrong."""
+"""The graph description: arguments, conditions, parameters, and error messages."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_arguments_become_parameters_of_the_right_type() -> None:
 
 
 def test_serial_ports_and_a_camera_are_given_as_arguments() -> None:
-    """Nobody has to write a parameter file to bring sensors or a camera."""
+    """No parameter file is needed for sensors or a camera."""
     serial = {"imu_source": "serial", "ports": "/dev/a, usb:B,/dev/c,/dev/d", "protocol": "csv"}
     nodes = {node.node: node.parameters for node in GRAPH.resolve({**serial, "baud_rate": "9600"})}
     assert nodes["imu_driver"]["ports"] == ["/dev/a", "usb:B", "/dev/c", "/dev/d"]

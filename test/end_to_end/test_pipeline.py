@@ -1,4 +1,4 @@
-"""The pipeline: calibration in force by stamps, determinism, and recordings through `pallas
+"""The pipeline: calibrations take effect by timestamp, determinism, and recordings through `pallas
 process`.
 """
 
@@ -23,7 +23,7 @@ from pallas_ros.pipeline import Pipeline, PipelineSettings, read_document, segme
 
 
 class Recorder:
-    """Stands where the estimator does, and keeps what it is given."""
+    """Replaces the estimator and stores its input."""
 
     def __init__(self) -> None:
         self.frames: list[ImuFrame] = []

@@ -1,5 +1,5 @@
-"""`pallas process` of a bag: the live bodies to the last bit where the live run's frames are there
-from its first one on, whatever was late live.
+"""`pallas process` of a bag: the bodies equal the live ones bit by bit if the frames of the live
+run are recorded from the first one on, regardless of delays in the live run.
 """
 
 from collections.abc import Callable
@@ -39,8 +39,8 @@ def samples() -> Samples:
 def live_run(
     bag: Path, samples: Samples, taken: Kept, recorded: Kept = lambda frame: True
 ) -> list[BodyFrame]:
-    """A run as the node does it, which recorded itself: frame k makes a body where ``taken(k)``,
-    and reached the bag where ``recorded(k)``.
+    """Simulate a run of the node that records itself: frame k gives a body if ``taken(k)`` and is
+    in the bag if ``recorded(k)``.
     """
     pipeline = PipelineSettings().pipeline()
     heard: list[ImuFrame] = []

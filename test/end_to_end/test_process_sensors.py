@@ -1,5 +1,5 @@
-"""`pallas process` of what people's own drivers record: any topic names, no orientation, mistakes
-that are named.
+"""`pallas process` of recordings by other drivers: any topic names, no orientation, and reported
+driver mistakes.
 """
 
 from collections.abc import Callable

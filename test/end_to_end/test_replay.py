@@ -1,5 +1,5 @@
-"""A recorded session again: through the running nodes it gives the live bodies, through `pallas
-process` the same bytes each time.
+"""Replay of a recorded session: the running nodes give the live bodies, and `pallas process` gives
+the same bytes each time.
 """
 
 import signal
@@ -47,7 +47,7 @@ def frames(bag: Path) -> dict[int, ImuFrame]:
 
 
 def put_in(one: ImuFrame | None, other: ImuFrame | None) -> float:
-    """The largest difference of what went into two bodies: quaternions, m/s^2."""
+    """Largest difference between the inputs of two bodies: quaternions, m/s^2."""
     if one is None or other is None:
         return float("inf")
     return float(
@@ -59,7 +59,7 @@ def put_in(one: ImuFrame | None, other: ImuFrame | None) -> float:
 
 
 def apart(one: BodyFrame, other: BodyFrame) -> float:
-    """The largest distance of two bodies' joints, pelvis on pelvis, m."""
+    """Largest distance between joints of two bodies, aligned at the pelvis, in m."""
     return float(
         np.abs((one.positions - one.positions[0]) - (other.positions - other.positions[0])).max()
     )

@@ -1,5 +1,5 @@
-"""The graph as processes: it runs and records, a child's death is reported, Ctrl-C and kill -9
-leave nothing behind.
+"""The graph as processes: it runs and records, the end of a child is reported, and Ctrl-C and kill
+-9 leave nothing behind.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Every file in `examples/` runs as its docstring says."""
+"""Every file in `examples/` runs as described in its docstring."""
 
 import importlib
 import json
@@ -187,7 +187,7 @@ def test_body_listener(ros_domain: int) -> None:
 
 
 def _lines(process: "subprocess.Popen[str]", until: str) -> list[str]:
-    """The lines a process prints, up to the first that holds a word."""
+    """Return the lines printed by a process, up to the first that contains a word."""
     lines = []
     for line in process.stdout:
         lines.append(line)

@@ -1,8 +1,8 @@
-"""Changed files of every format of benchmarks/fuzz_formats.py: read, or refused with one short
-sentence, and nothing else.
+"""Mutated files of every format of benchmarks/fuzz_formats.py: they are read, or rejected with one
+short sentence.
 
-A small budget here, the same inputs in every run; a long one by `python benchmarks/fuzz.py FORMAT
---inputs 100000`, which also watches time, memory and crashes.
+This is a small budget with the same inputs in every run. `python benchmarks/fuzz.py FORMAT --inputs
+100000` runs a long one and also monitors time, memory and crashes.
 """
 
 import random
@@ -31,7 +31,7 @@ def form(request: pytest.FixtureRequest) -> Any:
 
 
 def test_the_valid_files_are_read(form: Any, tmp_path: Path):
-    """Otherwise the changed ones would show nothing."""
+    """Otherwise the mutated files would test nothing."""
     for number, data in enumerate(form.seeds()):
         path = tmp_path / f"{number}{form.suffix}"
         path.write_bytes(data)
@@ -49,7 +49,7 @@ def test_changed_files_are_read_or_refused(form: Any, tmp_path: Path, draw: rand
 
 
 def refused(form: Any, path: Path) -> str | None:
-    """Why a file is refused, or None where it is read."""
+    """Return why a file is rejected, or None if it is read."""
     try:
         form.read(path)
     except PallasError as error:
@@ -58,7 +58,7 @@ def refused(form: Any, path: Path) -> str | None:
 
 
 def test_an_input_does_not_depend_on_those_before_it():
-    """Otherwise a replay of its number would give another file."""
+    """Otherwise replaying its number would give another file."""
     before = repr(VALUES)
     for number in range(2000):
         tree_of({"a": {"b": [1, 2]}, "c": 10**400}, random.Random(number))

@@ -1,4 +1,4 @@
-"""The reading layer: each limit, with the smallest file that is beyond it."""
+"""File readers: the smallest file beyond each limit."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from pallas_ros.files.yaml_text import load_mapping, parse_yaml
 
 
 def header(descr: str, shape: str, version: bytes = b"\1\0") -> bytes:
-    """The beginning of a ``.npy`` member."""
+    """Return the beginning of a ``.npy`` member."""
     text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
     text += b" " * (-(len(text) + 11) % 64) + b"\n"
     return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text
@@ -43,7 +43,7 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 def refuse(path: Path, data: bytes, says: str) -> None:
-    """Expect one short sentence, little memory and little time."""
+    """Expect one short sentence, with little memory and time."""
     path.write_bytes(data)
     begun = time.process_time()
     tracemalloc.start()
@@ -126,8 +126,8 @@ def test_bad_archives_are_refused_in_one_sentence(case: str, tmp_path: Path):
 
 
 def test_damaged_data_are_noticed(tmp_path: Path):
-    """Bytes of the compressed data changed: zlib's errors and wrong checksums are the file's fault,
-    not ours.
+    """Modified compressed bytes: zlib errors and wrong checksums are reported as errors of the
+    file.
     """
     for position in range(60, len(GOOD) // 3, 7):
         data = bytearray(GOOD)

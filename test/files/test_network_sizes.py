@@ -1,4 +1,4 @@
-"""Networks that a file of weights, or a training configuration, describes with absurd numbers."""
+"""Weight files and training configurations that describe networks of absurd size."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,9 @@ MODELS = sorted((Path(__file__).resolve().parents[2] / "models").glob("*.safeten
 def test_weights_of_a_network_that_would_not_end_are_refused(
     name: str, number: int, tmp_path: Path
 ) -> None:
-    """Before it is built; the hang was found by benchmarks/fuzz.py with 10^18 layers."""
+    """They are rejected before the network is built. benchmarks/fuzz.py found the hang with 10^18
+    layers.
+    """
     path = tmp_path / "weights.safetensors"
     shape = {"width": 1024, "hidden": 16, "layers": 1, name: number}
     save_file({"x": torch.zeros(2)}, path, {"config": json.dumps(shape)})

@@ -1,4 +1,4 @@
-"""Robot descriptions and meshes beyond the limits: refused before a robot library sees them."""
+"""Robot descriptions and meshes beyond the limits are rejected before a robot library loads them."""
 
 import os
 import time
@@ -86,7 +86,7 @@ def test_a_plausible_robot_is_read():
 
 
 def stl(faces: np.ndarray) -> bytes:
-    """A binary STL of (F, 3, 3) corners."""
+    """Return a binary STL of (F, 3, 3) vertices."""
     rows = np.zeros((len(faces), 50), np.uint8)
     rows[:, 12:48] = faces.reshape(len(faces), 9).astype("<f4").view(np.uint8)
     return bytes(80) + len(faces).to_bytes(4, "little") + rows.tobytes()
@@ -167,7 +167,7 @@ def test_good_meshes_are_taken(tmp_path: Path):
 
 @pytest.mark.parametrize("points", ["flat", "line", "thin"])
 def test_a_mesh_without_volume_gets_a_box_to_collide_with(points: str, tmp_path: Path):
-    """Qhull makes no hull of it, and coal crashes."""
+    """Qhull cannot build its hull, and coal crashes."""
     pytest.importorskip("pinocchio")
     from hpstm_ros.retarget.robots import load_robot
 

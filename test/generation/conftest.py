@@ -14,7 +14,7 @@ from pallas_ros.runtime import BatchedStream
 
 @pytest.fixture(scope="session")
 def tiny_model() -> HpstmGen:
-    """Weights drawn at random, small."""
+    """Small random weights."""
     torch.manual_seed(0)
     model = HpstmGen(HpstmGenConfig(text=TEXT, width=16, stem=8, heads=2, hidden=16, layers=1))
     with torch.no_grad():
@@ -27,7 +27,7 @@ def tiny_model() -> HpstmGen:
 
 
 class TorchBatched(BatchedStream):
-    """A torch module in the place of its exported file, for exporting takes long."""
+    """A torch module instead of its exported file, because exporting is slow."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module
@@ -58,7 +58,7 @@ def tiny_flow(tiny_model) -> Flow:
 
 
 class TorchExpectation(Expectation):
-    """The network in the place of its exported file."""
+    """The network instead of its exported file."""
 
     def __init__(self, model: ExpectationNet) -> None:
         self._stream = TorchBatched(ExpectationStep(model))
@@ -67,7 +67,7 @@ class TorchExpectation(Expectation):
 
 @pytest.fixture(scope="session")
 def tiny_expectation() -> Expectation:
-    """A network that adds a little to what is bridged."""
+    """A network that slightly changes the interpolated values."""
     torch.manual_seed(0)
     model = ExpectationNet(ExpectationConfig(width=8, layers=1))
     with torch.no_grad():

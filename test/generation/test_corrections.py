@@ -1,4 +1,4 @@
-"""Guarantees of generated motion, whatever the features are."""
+"""Guarantees of generated motion, for any features."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ FEET = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
 
 
 def wandering(seed: int, frames: int = 60, size: float = 0.3) -> np.ndarray:
-    """Features that a poor network might give: a body at rest plus slow noise."""
+    """Features as a poor network might give them: a body at rest plus slow noise."""
     rng = np.random.default_rng(seed)
     rest, _ = rep.from_motion(resample(resting(2.5), 30.0))
     t = np.arange(frames)[:, None] / 30

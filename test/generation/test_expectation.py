@@ -1,4 +1,6 @@
-"""What is not seen is bridged and then expected; what is seen stays; covariance is calibrated."""
+"""Unobserved values are bridged and then predicted; observed ones are kept; the covariance is
+calibrated.
+"""
 
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ def windows(count: int = 3) -> np.ndarray:
 
 
 def hidden(part: slice, joints=slice(None), count: int = 3) -> np.ndarray:
-    """(count, 120, 22) without some frames of some joints."""
+    """Visibility (count, 120, 22) with some joints hidden in some frames."""
     seen = np.ones((count, rep.FRAMES, J), dtype=bool)
     seen[:, part, joints] = False
     return seen
@@ -54,7 +56,9 @@ def test_a_gap_is_bridged_in_a_straight_line_and_ends_are_held():
 
 
 def test_a_limb_that_is_not_seen_turns_with_the_body():
-    """Its orientation in the world was held, so an arm stayed behind a trunk that turned."""
+    """Regression: its orientation in the world was held, so an arm stayed behind when the trunk
+    turned.
+    """
     truth = windows(1)
     q, root, contacts = rep.decode(truth[0])
     turn = rotations.about_z(np.linspace(0.0, 1.5, len(q)))
@@ -67,7 +71,7 @@ def test_a_limb_that_is_not_seen_turns_with_the_body():
 
 
 def test_nothing_of_what_is_hidden_shows():
-    """Contacts of hidden feet neither: they would tell the network what it cannot know."""
+    """This includes the contacts of hidden feet, which would leak information to the network."""
     truth = windows()
     seen = hidden(slice(30, None))
     other = truth.copy()
@@ -108,7 +112,7 @@ def test_a_start_that_is_cut_off_does_not_move_the_reference():
 
 @pytest.fixture(scope="module")
 def library() -> MotionLibrary:
-    """The same motion to learn from and to be checked on."""
+    """The same motion for training and validation."""
     motion = demo_motion(12.0)
     frames = len(motion)
     q = np.round(np.concatenate([motion.rotations] * 2) * 32767).astype(np.int16)

@@ -1,4 +1,4 @@
-"""Gaps that the smoother cannot bridge are filled, and marked as filled."""
+"""Gaps that the smoother cannot bridge are filled and marked as filled."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pallas_ros.imu.motions import demo_motion
 
 
 def with_gap(start: int, stop: int, bridged: int = 30) -> tuple[Motion, np.ndarray]:
-    """A motion whose body is not measured from ``start`` to ``stop``, as a smoother leaves it."""
+    """A motion as given by the smoother, unmeasured from ``start`` to ``stop``."""
     motion = demo_motion(8.0)
     seen = np.ones(len(motion), dtype=bool)
     seen[start:stop] = False

@@ -1,4 +1,6 @@
-"""The flow: seeds reproduce, pasts are continued, windows join, bad requests are refused."""
+"""The flow: seeds are reproducible, given pasts are continued, windows join, invalid requests are
+rejected.
+"""
 
 from dataclasses import replace
 
@@ -21,7 +23,7 @@ from pallas_ros.body.motion import resample
 
 
 def quiet(stage: str, part: float) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 def resting_features(frames: int = rep.FRAMES) -> np.ndarray:
@@ -169,7 +171,9 @@ def test_patterns_of_observed_joints_are_of_all_kinds():
 
 
 def test_the_sampler_of_ddpm_recovers_data_from_a_perfect_network():
-    """With the expectation of Gaussian data as its network, samples have their mean and spread."""
+    """With the exact expectation of Gaussian data as network, the samples have the mean and spread
+    of the data.
+    """
     rng = np.random.default_rng(0)
     generators = [np.random.default_rng([1, k]) for k in range(400)]
     x = rng.standard_normal((400, 5)).astype(np.float32)

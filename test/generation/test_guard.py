@@ -1,4 +1,4 @@
-"""The classifier of violent motion, the words of violence, and concepts."""
+"""The classifier of violent motion, the list of violent words, and concepts."""
 
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def test_a_concept_without_pairs_is_refused(tmp_path: Path) -> None:
 
 
 class Drawn:
-    """A generator that draws the demonstration's motion, twice."""
+    """A generator that returns the demonstration motion twice."""
 
     def generate(self, request: Request, progress: object) -> np.ndarray:
         """See the class."""

@@ -1,4 +1,4 @@
-"""The length-aware generator with a tiny network: what is unlocked, and from weights to motion."""
+"""The length-aware generator with a tiny network: unlocked subspaces, and motion from weights."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ CONFIG = LatentConfig(
 
 
 def network(config: LatentConfig = CONFIG) -> LatentModel:
-    """Randomly initialised; nothing is zero."""
+    """Randomly initialised, without zeros."""
     torch.manual_seed(3)
     model = LatentModel(config)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def network(config: LatentConfig = CONFIG) -> LatentModel:
 
 
 def words(texts: list[str]) -> np.ndarray:
-    """Stands in for the sentence encoder: numbers that differ with the text."""
+    """Replaces the sentence encoder: values that depend on the text."""
     out = np.zeros((len(texts), TEXT), dtype=np.float32)
     for row, text in zip(out, texts, strict=True):
         row[: len(text)] = [ord(c) / 100 for c in text]
@@ -51,12 +51,12 @@ def words(texts: list[str]) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test needs the real encoder."""
+    """Avoid loading the real encoder."""
     monkeypatch.setattr(latent, "text_vectors", words)
 
 
 def nothing(stage: str, fraction: float) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(folder: Path) -> LatentGenerator:
-    """A generator of these files."""
+    """A generator that uses these files."""
     return LatentGenerator(folder / "latent.onnx")
 
 
@@ -102,7 +102,7 @@ def test_what_is_locked_does_not_matter() -> None:
 
 @torch.no_grad()
 def test_what_is_beyond_the_end_does_not_matter() -> None:
-    """A batch is padded to its longest motion in training and to the longest of all at run time."""
+    """A batch is padded to its longest motion in training and to the maximum length at run time."""
     model = network()
     length = torch.tensor([[50.0]])
     frames = torch.randn(1, 50, 138)
@@ -115,7 +115,7 @@ def test_what_is_beyond_the_end_does_not_matter() -> None:
 
 
 def test_the_length_is_heard() -> None:
-    """A short motion is not a long one that is cut."""
+    """A short motion is not a truncated long one."""
     model = network()
     state = torch.randn(1, 6, 4)
     short = model.frames(state, torch.tensor([[60.0]]))
@@ -185,7 +185,7 @@ def test_weights_there_and_back(folder: Path) -> None:
 
 
 def test_the_released_weights_give_a_body_that_moves() -> None:
-    """Real weights, a stand-in for the sentence encoder: a standing person."""
+    """Real weights with a replacement for the sentence encoder give a standing person."""
     motion = LatentGenerator().generate(Request("walk", 3.0, 1), nothing)
     joints = representation.positions(motion)[0]
     assert joints.shape == (90, 22, 3)

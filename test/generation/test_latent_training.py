@@ -1,4 +1,4 @@
-"""What the length-aware generator learns from, and that both of its trainings learn."""
+"""Training data of the length-aware generator, and its two training stages."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ CONFIG = LatentConfig(
 
 @pytest.fixture(scope="module")
 def clips() -> Clips:
-    """Three clips: too short, whole, and longer than the longest motion."""
+    """Three clips: too short, complete, and longer than the maximum."""
     motion = demo_motion(duration=12.0)
     frames = heading_frames.encode(
         motion.rotations[::2], motion.positions[::2, 0], np.ones((len(motion.rotations[::2]), 2))

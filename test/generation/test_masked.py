@@ -1,4 +1,4 @@
-"""Filling in hidden tokens."""
+"""Iterative decoding of masked tokens."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""`motion_generator` over real DDS, asked by rclpy's own `ActionClient`."""
+"""`motion_generator` over real DDS, called by rclpy's own `ActionClient`."""
 
 from dataclasses import replace
 from threading import Thread
@@ -32,7 +32,7 @@ LIMIT_S = 60.0
 
 
 class Peer:
-    """The node, a client of its action, and what it shows."""
+    """The node, a client of its action, and a subscriber to its bodies."""
 
     def __init__(self) -> None:
         self.node = MotionGeneratorNode()
@@ -51,14 +51,14 @@ class Peer:
         self.until(self.client.server_is_ready)
 
     def until(self, condition: Any) -> None:
-        """Spin until something holds."""
+        """Spin until a condition holds."""
         end = monotonic() + LIMIT_S
         while not condition():
             assert monotonic() < end, "it took too long"
             self.executor.spin_once(timeout_sec=0.05)
 
     def ask(self, **goal: Any) -> Any:
-        """Send a goal; its handle."""
+        """Send a goal; return its handle."""
         sent = self.client.send_goal_async(
             GenerateMotion.Goal(**goal),
             feedback_callback=lambda m: self.stages.add(m.feedback.stage),
@@ -67,13 +67,13 @@ class Peer:
         return sent.result()
 
     def result(self, handle: Any) -> Any:
-        """What a goal gave."""
+        """Return the result of a goal."""
         future = handle.get_result_async()
         self.until(future.done)
         return future.result().result
 
     def call(self, service: str) -> Any:
-        """The answer of a service."""
+        """Call a service; return the response."""
         client = self.client_node.create_client(Trigger, f"/motion_generator/{service}")
         self.until(client.service_is_ready)
         answer = client.call_async(Trigger.Request())
@@ -81,7 +81,7 @@ class Peer:
         return answer.result()
 
     def operator_takes_over_and_hands_back(self) -> None:
-        """As an operator with sensors does, during a motion that plays."""
+        """The operator takes over while a motion plays, and hands back."""
         assert "operator arrives" in self.call("take_over").message
         bodies = self.client_node.create_publisher(BodyPose, "/hpstm/body", 10)
         standing = Playback()
@@ -105,7 +105,7 @@ class Peer:
         self.client_node.destroy_timer(timer)
 
     def close(self) -> None:
-        """End all."""
+        """Destroy all nodes."""
         self.node.stop()
         self.client.destroy()
         self.executor.shutdown()
@@ -126,7 +126,7 @@ def peer(ros_domain):
 
 
 def largest_speed(shown: list[BodyFrame]) -> float:
-    """m/s of a joint between two bodies; a busy machine leaves some out."""
+    """Largest joint speed in m/s between two bodies; a busy machine drops some."""
     p = np.stack([frame.positions for frame in shown])
     spent = np.maximum(np.diff([frame.stamp for frame in shown]) / 1e9, 1 / 60)
     return float((np.linalg.norm(np.diff(p, axis=0), axis=-1).max(-1) / spent).max())

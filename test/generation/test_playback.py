@@ -1,4 +1,4 @@
-"""A stream of generated bodies that never jumps."""
+"""A stream of generated bodies without jumps."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ STEP = round(1e9 / 60)
 
 
 def raised(seconds: float = 2.0, angle: float = 1.8):
-    """A body that holds its right arm up, turned from hanging by ``angle`` rad."""
+    """A body with its right arm raised, turned from hanging by ``angle`` rad."""
     motion = resample(resting(seconds), 60.0)
     turn = rotations.from_rotvec(np.array([-angle, 0.0, 0.0]))
     for name in ("shoulder", "elbow", "wrist"):
@@ -65,7 +65,7 @@ def test_the_next_motion_starts_where_the_last_one_ended():
 
 
 def test_an_arm_half_a_turn_away_comes_down_on_one_side():
-    """The shorter way changes sides there, while the arm still moves a little."""
+    """The shorter rotation changes direction there while the arm still moves slightly."""
     motion = raised(angle=2.0)
     moving = rotations.from_rotvec(np.outer(np.linspace(0, 2.0, len(motion)), [-1.0, 0.0, 0.0]))
     for name in ("shoulder", "elbow", "wrist"):

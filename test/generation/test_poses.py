@@ -1,4 +1,4 @@
-"""Text to pose: representation, sampler, training, and what comes out of any network."""
+"""Text to pose: representation, sampler, training, and output of any network."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,12 +42,12 @@ CONFIG = TextPoseConfig(channels=(8, 8, 16), condition=16, text=16, heads=2, tok
 
 
 class StandIn:
-    """A text encoder without weights."""
+    """A replacement for the text encoder, without weights."""
 
     folder = Path("stand-in")
 
     def tokens(self, texts: list[str]) -> Tokens:
-        """A vector for each word by its letters."""
+        """Return a vector for each word, computed from its letters."""
         words = [text.split() for text in texts]
         longest = max(len(row) for row in words)
         features = np.zeros((len(texts), longest, 12), np.float32)
@@ -61,7 +61,7 @@ class StandIn:
 
 @pytest.fixture(scope="module")
 def library() -> MotionLibrary:
-    """Random poses near standing, of four contents."""
+    """Random poses near standing, in four categories."""
     rng = np.random.default_rng(0)
     frames = 600
     q = rotations.from_rotvec(rng.normal(0, 0.25, (4 * frames, 22, 3)))
@@ -80,7 +80,7 @@ def library() -> MotionLibrary:
 
 @pytest.fixture(scope="module")
 def sampler(tmp_path_factory: pytest.TempPathFactory) -> PoseSampler:
-    """An untrained network: what it says is arbitrary."""
+    """An untrained network with arbitrary output."""
     torch.manual_seed(0)
     scale = (np.zeros((ROWS, 6), np.float32), np.ones((ROWS, 6), np.float32))
     path = export(TextPose(CONFIG), scale, tmp_path_factory.mktemp("pose"), {})

@@ -1,4 +1,4 @@
-"""The representation of generated motion: there and back, mirrored, and in torch."""
+"""The representation of generated motion: round trip, mirroring, and in torch."""
 
 import numpy as np
 import pytest

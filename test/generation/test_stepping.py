@@ -1,4 +1,4 @@
-"""The path follows from standing feet."""
+"""The trajectory is derived from standing feet."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ TOES = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
 
 
 def sliding(contacts):
-    """A body at rest that slides forward by 1 m/s."""
+    """A body at rest that is translated forward at 1 m/s."""
     features, _ = rep.from_motion(resting(2.0))
     features[:, 0] = np.arange(len(features)) / rep.FPS
     features[:, rep.CONTACTS] = contacts
@@ -30,7 +30,7 @@ def test_without_contact_the_path_is_as_drawn():
 
 
 def test_of_two_feet_the_one_that_is_still_leads():
-    """The right foot is said to stand, but swings; the left one stays where it is."""
+    """The right foot is labelled as standing but swings; the left foot stays in place."""
     features = sliding([1.0, 1.0])
     features[:, 0] = 0.0
     p = rep.positions(features)

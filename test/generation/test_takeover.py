@@ -21,7 +21,7 @@ ARM = [JOINT_INDEX[f"right_{name}"] for name in ("shoulder", "elbow", "wrist")]
 
 
 def live(stamp: int, height: float = 1.9, away: float = 1.0, angle: float = 1.0) -> BodyFrame:
-    """An operator of another size, elsewhere and turned, with the right arm at ``angle``."""
+    """An operator of another size, position and heading, with the right arm at ``angle``."""
     q = np.tile(rotations.about_z(0.7), (22, 1))
     raised = rotations.from_rotvec(np.array([-angle, 0.0, 0.0]))
     q[ARM] = rotations.multiply(q[ARM], np.broadcast_to(raised, (3, 4)))
@@ -35,13 +35,13 @@ def live(stamp: int, height: float = 1.9, away: float = 1.0, angle: float = 1.0)
 
 
 def steps(shown: list[BodyFrame]) -> np.ndarray:
-    """m, the farthest that a joint goes from each body to the next."""
+    """Largest joint displacement in m between successive bodies."""
     p = np.stack([body.positions for body in shown])
     return np.linalg.norm(np.diff(p, axis=0), axis=-1).max(-1)
 
 
 class Run:
-    """Both sources at 60 Hz, the operator's a little later and older."""
+    """Both sources at 60 Hz; the operator's bodies arrive slightly later and older."""
 
     def __init__(self, speed: float, **body: float) -> None:
         self.takeover = TakeOver()

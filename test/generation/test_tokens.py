@@ -1,4 +1,4 @@
-"""The token generator with a tiny network: from weights to motion."""
+"""The token generator with a tiny network: motion from weights."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ CODES = 24
 
 
 def networks() -> tuple[VqVae, MaskedTransformer]:
-    """Tiny ones, randomly initialised."""
+    """Tiny, randomly initialised networks."""
     torch.manual_seed(3)
     vq = VqVae(VqConfig(138, width=8, codes=CODES, code_width=4))
     masked = MaskedTransformer(MaskedConfig(CODES, TEXT, tokens=24, width=16, heads=2, layers=1))
@@ -33,7 +33,7 @@ def networks() -> tuple[VqVae, MaskedTransformer]:
 
 
 def words(texts: list[str]) -> np.ndarray:
-    """Stands in for the sentence encoder: numbers that differ with the text."""
+    """Replaces the sentence encoder: values that depend on the text."""
     out = np.zeros((len(texts), TEXT), dtype=np.float32)
     for row, text in zip(out, texts, strict=True):
         row[: len(text)] = [ord(c) / 100 for c in text]
@@ -42,12 +42,12 @@ def words(texts: list[str]) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test needs the real encoder."""
+    """Avoid loading the real encoder."""
     monkeypatch.setattr(tokens, "text_vectors", words)
 
 
 def nothing(stage: str, fraction: float) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def generator(folder: Path, codebook: str = "tokens_codebook.safetensors") -> TokenGenerator:
-    """A generator of these files."""
+    """A generator that uses these files."""
     files = (folder / f"tokens{part}.onnx" for part in ("", "_encoder", "_decoder"))
     return TokenGenerator(TokenSettings(*map(str, files), str(folder / codebook), Filling(4)))
 

@@ -1,4 +1,4 @@
-"""Simulated wearers for the tests of calibration."""
+"""Simulated wearers for the calibration tests."""
 
 import importlib.util
 import time
@@ -28,7 +28,7 @@ offset.
 
 
 def mounting(seed: int | None) -> dict[str, np.ndarray]:
-    """How the sensors are meant to sit: any way, or (None) as documented."""
+    """Nominal mounting of the sensors: random, or as documented (None)."""
     if seed is None:
         return dict.fromkeys(SITES, rotations.IDENTITY)
     rng = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ def mounting(seed: int | None) -> dict[str, np.ndarray]:
 def wearer(
     functional: bool, mounted: int | None, seed: int = 1
 ) -> tuple[Stream, dict[str, SensorTrack]]:
-    """Samples of a wearer who does the guided calibration, 60 Hz, and the truth."""
+    """Samples at 60 Hz of a wearer who performs the guided calibration, and the ground truth."""
     motion = calibration_motion(functional)
     sensors = VirtualSensors(HARD, seed, mounting(mounted))
     return sensors.samples(motion, 60.0), sensors.tracks(motion, 60.0)
@@ -52,7 +52,7 @@ def guided_wearer() -> Callable[..., tuple[Stream, dict[str, SensorTrack]]]:
 
 @pytest.fixture(scope="session")
 def bench() -> ModuleType:
-    """The measuring code of benchmarks/bench_imu.py, run here in small."""
+    """The measurement code of benchmarks/bench_imu.py, run here with small sizes."""
     path = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_imu.py"
     spec = importlib.util.spec_from_file_location("bench_imu", path)
     assert spec is not None
@@ -71,7 +71,7 @@ def wait(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @pytest.fixture(name="wait")
 def _wait() -> Callable[..., None]:
-    """Wait until a condition holds; fails where it does not for long."""
+    """Wait until a condition holds; fail after a timeout."""
     return wait
 
 

@@ -1,4 +1,4 @@
-"""Bluetooth frames of WitMotion, ports whose speed is another, and USB adapters that cannot be
+"""WitMotion Bluetooth frames, ports with another baud rate, and USB adapters that cannot be
 distinguished.
 """
 
@@ -133,7 +133,7 @@ def test_calibrate_takes_a_speed(capsys: pytest.CaptureFixture[str], tmp_path: P
 
 @pytest.fixture
 def plugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[str]]:
-    """Plug in adapters with the given serial numbers; their paths."""
+    """Plug in adapters with the given serial numbers; return their paths."""
 
     def plug(*numbers: str | None) -> list[str]:
         paths = [tmp_path / f"ttyUSB{k}" for k in range(len(numbers))]

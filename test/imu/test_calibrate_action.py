@@ -1,4 +1,4 @@
-"""The action of the running node that calibrates: feedback, cancelling, one goal at a time."""
+"""The calibration action of the running node: feedback, cancellation, one goal at a time."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ from pallas_ros.ros.qos import SENSOR
 
 
 class Client:
-    """An action client, four sensors that are worn in a still T-pose, and the node's process."""
+    """An action client, four simulated sensors in a still T-pose, and the node's process."""
 
     def __init__(self, node: Any, log: list[str]) -> None:
         self.node = node
@@ -47,7 +47,7 @@ class Client:
             self.executor.spin_once(timeout_sec=0.02)
 
     def start(self, **goal: Any) -> Any:
-        """The handle of a goal that was accepted."""
+        """Send a goal; return its handle once accepted."""
         self.wait(self.action.server_is_ready)
         sent = self.action.send_goal_async(
             Calibrate.Goal(**goal), feedback_callback=lambda m: self.feedback.append(m.feedback)
@@ -57,13 +57,13 @@ class Client:
         return sent.result()
 
     def end(self, handle: Any) -> Any:
-        """Status and result of a goal."""
+        """Return status and result of a goal."""
         future = handle.get_result_async()
         self.wait(future.done)
         return future.result()
 
     def stand_still(self) -> None:
-        """One sample of each sensor."""
+        """Publish one sample of each sensor."""
         message = Imu(
             orientation=Quaternion(w=1.0, x=1e-4),
             linear_acceleration=Vector3(z=9.81),

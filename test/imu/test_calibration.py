@@ -1,4 +1,4 @@
-"""Calibration: what it leaves, and that every mistake people make is named."""
+"""Calibration: residual errors, and messages for every common mistake."""
 
 import re
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_tpose_with_perfect_sensors_is_exact() -> None:
 def test_who_is_a_step_ahead_of_the_guide_begins_again(
     guided_wearer: Wearer, ahead_s: float
 ) -> None:
-    """The T-pose is taken for the N-pose then, and was accepted: forearms 90 degrees wrong."""
+    """Regression: the T-pose was accepted as the N-pose, with forearms wrong by 90 degrees."""
     stream, tracks = guided_wearer(True, None)
     begun = stream[0][1].stamp
     later = stream[-1][1].stamp - begun + 10**7
@@ -90,8 +90,8 @@ def test_who_is_a_step_ahead_of_the_guide_begins_again(
 
 @pytest.mark.parametrize("functional", [True, False])
 def test_guided_calibration_leaves_little(guided_wearer: Wearer, functional: bool) -> None:
-    """Issue 3: 10 degrees of mounting error, any mounting, 30 degrees of heading offset: at most
-    2.5 degrees are left, in the mean.
+    """With 10 degrees of mounting error, any mounting and 30 degrees of heading offset, at most 2.5
+    degrees remain on average.
     """
     stream, tracks = guided_wearer(functional, 7 if functional else None)
     calibration = calibrate(
@@ -225,7 +225,7 @@ def test_hanging_arms_are_no_tpose(guided_wearer: Wearer) -> None:
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10_000))
 def test_a_known_pose_gives_back_the_mounting(seed: int) -> None:
-    """Any pose, any way of wearing that is known but for a tilt of a few degrees, any heading."""
+    """For any pose, any known mounting with a tilt error of a few degrees, and any heading."""
     rng = np.random.default_rng(seed)
     pose = {site: rotations.normalise(rng.standard_normal(4)) for site in SITES}
     worn = {site: rotations.normalise(rng.standard_normal(4)) for site in SITES}

@@ -1,5 +1,5 @@
-"""The folder of the service ``~/calibrate``: nothing outside of it is read or written, nothing in
-it replaced unasked.
+"""The folder of the service ``~/calibrate``: files outside it are never read or written, and files
+in it are not overwritten by default.
 """
 
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Sensors worn besides the four: recordings, the synchroniser, calibration, messages and what the
-network is fed.
-"""
+"""Optional sensors: recordings, synchroniser, calibration, messages and network input."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +29,7 @@ WORN = (*SITES, *SHINS)
 
 
 class Tap:
-    """Stands where the network would: keeps what it is given."""
+    """Replaces the network and stores its input."""
 
     def __init__(self) -> None:
         self.inputs = {"imu": (1, 48), "latent": (1, 8), "extra": (1, 91)}
@@ -52,7 +50,9 @@ class Tap:
 
 
 def frames(lost: tuple[float, float] = (9.0, 9.0), seconds: float = 6.0) -> list[ImuFrame]:
-    """Synchronised frames of a perfect wearer with shins; the left shin is silent for a while."""
+    """Synchronised frames of an error-free wearer with shin sensors; the left shin is silent for a
+    while.
+    """
     synchroniser = Synchroniser(sites=WORN)
     calibration = Calibration.identity(WORN)
     out: list[ImuFrame] = []
@@ -66,7 +66,7 @@ def frames(lost: tuple[float, float] = (9.0, 9.0), seconds: float = 6.0) -> list
 
 
 def write(path: Path, sites: list[str]) -> Path:
-    """A recording of still sensors."""
+    """Write a recording of still sensors."""
     count = len(sites)
     np.savez(
         path,

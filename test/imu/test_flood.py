@@ -1,4 +1,4 @@
-"""The node that makes bodies, and publishers of `/imu/*` that flood or publish something else."""
+"""The `pallas` node, with publishers of `/imu/*` that flood or publish another type."""
 
 from collections.abc import Callable
 from time import monotonic

@@ -1,4 +1,4 @@
-"""What the body's constraints take for drift where there is none: a wearer's habits."""
+"""Habits of a wearer that the body constraints could mistake for drift."""
 
 import numpy as np
 import pytest
@@ -12,9 +12,8 @@ from pallas_ros.imu.virtual import bone_orientation
 
 @pytest.mark.parametrize("seed", [24, 41])
 def test_half_an_hour_of_habits_is_not_taken_for_drift(seed: int) -> None:
-    """Headings are right and stay so.
-
-    Wearer 41 lets the arms hang turned inwards by 40 degrees at first, as never after.
+    """The headings are correct and stay correct. Wearer 41 initially lets the arms hang turned
+    inward by 40 degrees, and never again.
     """
     motion = everyday_motion(1800.0, seed, fps=2)
     corrector = HeadingDrift(DriftModel.of(1.0))

@@ -1,6 +1,4 @@
-"""Headings set right in any stance: for one sensor or all, live and replayed alike, and
-by a key.
-"""
+"""Heading resets in any stance: for one or all sensors, live and in replay, and by a key."""
 
 import os
 import pty
@@ -65,8 +63,8 @@ def test_all_sensors_face_x_afterwards(stance: str) -> None:
 
 
 def test_a_relaxed_stance_leaves_little() -> None:
-    """Forearms 20 degrees below the horizontal, trunk bent by 15: the headings come out within some
-    degrees.
+    """With forearms 20 degrees below the horizontal and the trunk bent by 15, the headings are
+    correct to within some degrees.
     """
     bent = rotations.from_rotvec(np.array([0.0, np.radians(15), 0.0]))
     low = rotations.from_rotvec(np.array([0.0, np.radians(20), 0.0]))
@@ -106,7 +104,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(
 
 
 class Recorder:
-    """Stands where the estimator does."""
+    """Replaces the estimator."""
 
     def __init__(self) -> None:
         self.frames: list[ImuFrame] = []

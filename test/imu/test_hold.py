@@ -1,6 +1,4 @@
-"""A simulated wearer stands in the first pose until it is reported that the calibration
-is found.
-"""
+"""A simulated wearer holds the first pose until a calibration is published."""
 
 import itertools
 

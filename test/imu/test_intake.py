@@ -1,5 +1,5 @@
-"""What every raw sample passes: mistakes of drivers are counted by reason and named with their
-remedy; orientations are estimated.
+"""The first stage of raw samples: driver mistakes are counted by reason and reported with a remedy;
+orientations are estimated.
 """
 
 import re
@@ -24,9 +24,7 @@ Change = Callable[[ImuSample], ImuSample]
 
 @pytest.fixture(scope="module")
 def stream() -> Stream:
-    """Six seconds of a wearer who soon moves, sensors with their usual faults and a tilted
-    mounting.
-    """
+    """Six seconds of a wearer who soon moves, with common sensor errors and a tilted mounting."""
     return VirtualSensors(SensorNoise(mounting_error=0.1), seed=3).samples(demo_motion(6.0), 60.0)
 
 
@@ -265,7 +263,7 @@ def test_a_gyroscope_in_degrees_is_named_within_seconds() -> None:
 
 
 def test_a_gyroscope_in_degrees_is_named_where_the_orientation_is_estimated() -> None:
-    """Nothing to compare it with, but no sensor turns so fast."""
+    """There is no orientation for comparison, but no sensor turns so fast."""
     stream = VirtualSensors(SensorNoise(), seed=11).samples(demo_motion(7.0), 60.0)
     pipeline = PipelineSettings().pipeline()
     bodies = [
@@ -286,7 +284,9 @@ def test_a_gyroscope_in_degrees_is_named_where_the_orientation_is_estimated() ->
 
 
 def test_a_wrong_direction_that_shows_in_some_postures_makes_every_body_wrong() -> None:
-    """Sensors aligned with the world in the T-pose, whose inverse orientations look right there."""
+    """The sensors are aligned with the world in the T-pose, so that their inverse orientations look
+    correct there.
+    """
     stream = VirtualSensors(SensorNoise(heading_walk=0.0), seed=11).samples(demo_motion(7.0), 60.0)
     intake = Intake()
     feed(

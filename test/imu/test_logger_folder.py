@@ -1,5 +1,5 @@
-"""Folders of CSV files: written by x-io's own converter, by Xsens DOT, by hand; units from the
-header, never assumed.
+"""Folders of CSV files, written by x-io's own converter, by Xsens DOT and by hand; units come from
+the header and are never assumed.
 """
 
 from pathlib import Path
@@ -239,7 +239,7 @@ def test_topics_without_site_names_must_be_given(tmp_path: Path) -> None:
 
 
 def holed(folder: Path, quantity: str, kept: int) -> Path:
-    """A session whose pelvis sensor wrote finite values of a quantity in ``kept`` rows only."""
+    """A session whose pelvis sensor has finite values of a quantity in ``kept`` rows only."""
     header = (
         "time (s),Acc_X (m/s^2),Acc_Y,Acc_Z,Quat_W,Quat_X,Quat_Y,Quat_Z"
         ",Gyr_X (rad/s),Gyr_Y,Gyr_Z,Mag_X,Mag_Y,Mag_Z"
@@ -280,7 +280,7 @@ def test_a_session_whose_only_orientation_is_no_number_is_refused(tmp_path: Path
 
 
 def test_rows_out_of_order_are_interpolated_in_order(tmp_path: Path) -> None:
-    """A logger that writes a block twice, or late."""
+    """A logger may write a block twice, or late."""
     for site in SITES:
         folder = tmp_path / site
         folder.mkdir()

@@ -1,6 +1,4 @@
-"""The magnetometer's part: gyroscope biases that step, steel that pushes the field sideways, and
-fields that are no use.
-"""
+"""Magnetometers: gyroscope bias steps, steel that rotates the field, and uninformative fields."""
 
 import math
 
@@ -27,8 +25,8 @@ def follow(
     rate: float,
     steel: np.ndarray | float = 0.0,
 ) -> tuple[float, np.ndarray]:
-    """Feed it a six-axis orientation that drifts from ``drift`` rad at ``rate`` rad/s; the drift at
-    the end and the errors on the way.
+    """Feed a six-axis orientation that drifts from ``drift`` rad at ``rate`` rad/s; return the
+    final drift and the errors over time.
     """
     errors = []
     for _ in range(round(seconds / PERIOD_S)):
@@ -49,9 +47,8 @@ def test_a_bias_that_steps_is_followed() -> None:
 
 @pytest.mark.parametrize("angle_deg", [15, 40, 120])
 def test_a_field_turned_sideways_is_not_believed(angle_deg: float) -> None:
-    """Strength and dip are those of the earth; only the gyroscope tells.
-
-    What was learned of its bias goes on being used.
+    """Strength and dip are those of the earth; only the gyroscope reveals it. The learned bias
+    stays in use.
     """
     found = MagneticHeading()
     drift, _ = follow(found, 120, 0.0, math.radians(0.3))
@@ -91,8 +88,8 @@ def test_a_step_shows_sooner_where_the_field_has_been_calm() -> None:
 
 
 def test_the_bias_estimate_is_valid_after_turning_the_sensor_over() -> None:
-    """The axis that is vertical now was level for a minute and had no bias: a field that begins to
-    turn is steel, not drift.
+    """The axis that is now vertical was horizontal for a minute and had no bias: a field that
+    starts to rotate is steel, not drift.
     """
     found = MagneticHeading()
     angle = 0.0
@@ -107,11 +104,11 @@ def test_the_bias_estimate_is_valid_after_turning_the_sensor_over() -> None:
 def lean_and_drift(
     found: MagneticHeading, seconds: float, bias: np.ndarray, gravity: bool = True
 ) -> np.ndarray:
-    """Errors of the drift, degrees, after a bias (3,) rad/s has stepped in an upright sensor that a
+    """Errors of the drift in degrees after a bias step of (3,) rad/s in an upright sensor that a
     six-axis filter levels with a lag of 3 s.
 
-    The frame leans by what it is not yet turned back, and the field with it. Without ``gravity``
-    nothing is known of the levelling.
+    The frame, and the field with it, leans by the tilt that is not yet corrected. Without
+    ``gravity`` the levelling is not reported.
     """
     drift = found.drift
     lean = np.zeros(3)
@@ -133,8 +130,8 @@ def lean_and_drift(
 
 @pytest.mark.parametrize("drift", [0.0, 0.7, -2.0])
 def test_a_frame_that_leans_is_not_taken_for_drift(drift: float) -> None:
-    """A bias of 0.5 deg/s about the north axis leans the frame by 1.5 degrees, and the field seems
-    turned by 2.6.
+    """A bias of 0.5 deg/s about the north axis tilts the frame by 1.5 degrees, and the field seems
+    rotated by 2.6.
     """
     bias = rotations.rotate(rotations.about_z(drift), np.radians((0.0, 0.5, 0.0)))
     largest = {}
@@ -147,8 +144,8 @@ def test_a_frame_that_leans_is_not_taken_for_drift(drift: float) -> None:
 
 
 def test_gravity_shows_at_once_that_a_bias_has_stepped() -> None:
-    """About a slanted axis: what gravity sees of it makes the rest believed, though the field is
-    restless.
+    """About a slanted axis: the part observed by gravity makes the rest credible, although the
+    field is not calm.
     """
     bias = np.radians((0.25, 0.25, 0.35))
     rng = np.random.default_rng(2)
@@ -173,8 +170,8 @@ def test_a_corrected_frame_gives_no_bias() -> None:
 
 @pytest.mark.parametrize("turning", [False, True])
 def test_at_rest_the_rate_is_the_bias(turning: bool) -> None:
-    """Beside steel that cancels the horizontal field, of which nothing can be seen; a slow turn is
-    no rest.
+    """Near steel that cancels the horizontal field, so the field is uninformative; a slow rotation
+    is not rest.
     """
     found = MagneticHeading()
     bias = np.radians((0.0, 0.0, 0.5))
@@ -200,8 +197,8 @@ def test_a_field_that_is_no_field_changes_nothing() -> None:
 
 
 def test_the_gravity_correction_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sensor that nods, with a gyroscope off by 0.5 deg/s about x: the rate at which its frame is
-    turned back, and its sign.
+    """A nodding sensor with a gyroscope bias of 0.5 deg/s about x: rate and sign of the correction
+    of its frame.
     """
     evidence: list[float] = []
 
@@ -237,7 +234,7 @@ def test_the_gravity_correction_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_magnetometer_may_be_slower_than_the_gyroscope() -> None:
-    """A field with every tenth sample only: the drift is as well known, since a period is one of
+    """A field with every tenth sample only gives the same accuracy, since a period is defined by
     time.
     """
     errors = []
@@ -267,12 +264,12 @@ def heading_errors(q: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def test_steps_and_steel_on_a_moving_wearer() -> None:
-    """Three minutes, harder than the drift test (`python benchmarks/bench_imu.py drift`), four
-    sensors as the driver has them.
+    """Three minutes, harder than the drift test (`python benchmarks/bench_imu.py drift`), with four
+    sensors as in the driver.
 
-    A wrist is turned over all the time, so that gravity shows its bias, and for three minutes six
-    axes alone do as well as nine; on the trunk, and between trunk and forearm, they do not. VQF's
-    own nine axes are far worse.
+    A wrist is turned over all the time, so that gravity reveals its bias, and for three minutes six
+    axes are as good as nine. On the trunk, and between trunk and forearm, they are not. VQF's own
+    nine-axis mode is far worse.
     """
     rate = 50.0
     motion = swaying(everyday_motion(180.0, 7, fps=30), Faults(), 7)
@@ -323,7 +320,7 @@ def test_steps_and_steel_on_a_moving_wearer() -> None:
 
 
 def test_nine_axes_are_better_than_six_at_a_wrist_in_the_long_run() -> None:
-    """Ten minutes of the same, one sensor alone."""
+    """Ten minutes of the same, with a single sensor."""
     rate = 50.0
     motion = swaying(everyday_motion(600.0, 7, fps=30), Faults(), 7)
     tracks = VirtualSensors(SensorNoise(tilt_error=0, heading_walk=0), 7).tracks(motion, rate)

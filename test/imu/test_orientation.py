@@ -1,4 +1,4 @@
-"""Orientation without a sensor's own, magnetic disturbance, and heading drift."""
+"""Estimated orientations, magnetic disturbance, and heading drift."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -50,8 +50,8 @@ def test_vqf_follows_the_truth(nine: bool) -> None:
 @pytest.mark.parametrize("rate", [100.0, 400.0])
 @pytest.mark.parametrize("nine", [False, True])
 def test_a_filter_continues_after_a_gap(nine: bool, rate: float) -> None:
-    """Rate and bias are known, and the heading goes on: without a magnetic field from where it was,
-    with one as it is.
+    """Rate and bias are known, and the heading continues: without a magnetic field from its last
+    value, with one from the current field.
     """
     motion = everyday_motion(30.0, seed=4)
     track = VirtualSensors(SensorNoise.none().with_(gyroscope_density=2e-4), 1).tracks(
@@ -97,7 +97,7 @@ def test_a_filter_continues_after_a_gap(nine: bool, rate: float) -> None:
 
 
 def test_a_bias_beyond_belief_does_no_harm() -> None:
-    """A calibration file may say anything finite."""
+    """A calibration file may contain any finite value."""
     vqf = OrientationFilter(bias=np.array([1e300, -1e300, 50.0]))
     for k in range(200):
         q = vqf.update(0.01 * k, np.zeros(3), np.array([0.0, 0.0, 9.81]))

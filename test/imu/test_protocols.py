@@ -1,5 +1,5 @@
-"""The serial protocols: frames of their makers, round trips, any chunking, garbage; x-IMU3 against
-its maker's own package.
+"""The serial protocols: manufacturers' example frames, round trips, any chunking, garbage; x-IMU3
+against its manufacturer's package.
 """
 
 import math
@@ -44,10 +44,8 @@ def test_bno08x_frame_of_the_data_sheet() -> None:
 
 def test_xsens_frame_recorded_from_an_mti() -> None:
     """A message of an MTi with time, quaternion, delta-q, acceleration, field and status; format:
-    Xsens MT0101P, MTData2.
-
-    It is one recorded from a device (its checksum and the lengths of its vectors vouch for it); the
-    document itself prints none.
+    Xsens MT0101P, MTData2. It was recorded from a device, as its checksum and the norms of its
+    vectors confirm; the document itself contains no example.
     """
     frame = bytes.fromhex(
         "FAFF364E 106004025335CB 2010103F7FFA66BB4034B83C49962D3B5A1F82"
@@ -191,8 +189,8 @@ def test_decoding_inverts_encoding(name: str) -> None:
 @pytest.mark.parametrize("reference", ["ENU", "NED", "NWU"])
 @pytest.mark.parametrize("free", [False, True])
 def test_xsens_references(reference: str, free: bool) -> None:
-    """The same attitude in any of the three references has z up; a free acceleration becomes the
-    specific force that was felt.
+    """The same attitude has z up in all three reference frames; a free acceleration becomes the
+    specific force.
     """
     to_ned = Rotation.from_matrix([[0, 1, 0], [1, 0, 0], [0, 0, -1]])  # ENU to NED
     to_reference = {
@@ -245,7 +243,7 @@ def test_euler_angles_against_scipy(roll: float, pitch: float, yaw: float) -> No
 
 
 def test_ximu3_package_reads_what_the_encoder_writes(tmp_path: Path) -> None:
-    """The maker's own decoder (`ximu3`) as referee."""
+    """The manufacturer's decoder (`ximu3`) is the reference."""
     ximu3 = pytest.importorskip("ximu3")
     encoder = PROTOCOLS["ximu3"].encoder()
     sent = [turned(i) for i in range(20)]
@@ -316,8 +314,8 @@ def summed(body: bytes) -> bytes:
 
 
 def test_a_false_frame_of_high_type_does_not_shift_the_end_of_runs() -> None:
-    """WitMotion: garbage whose sum holds by chance looked like a longer run, and the next seven
-    measurements were lost.
+    """Regression (WitMotion): garbage with a checksum valid by chance looked like a longer run, and
+    the next seven measurements were lost.
     """
     encoder = PROTOCOLS["witmotion"].encoder()
     decoder = PROTOCOLS["witmotion"].decoder()
@@ -332,8 +330,8 @@ def test_a_false_frame_of_high_type_does_not_shift_the_end_of_runs() -> None:
 @pytest.mark.parametrize("name", ["xsens", "bno08x_rvc", "witmotion"])
 @pytest.mark.parametrize("cut", range(4, 11))
 def test_a_frame_swallowed_by_one_that_holds_by_chance_is_recovered(name: str, cut: int) -> None:
-    """The beginning of a frame and of the next, their sum right by chance, arrive as one piece;
-    then comes the rest.
+    """The beginnings of two frames, with a checksum valid by chance, arrive in one chunk; the rest
+    follows.
     """
     encoder = PROTOCOLS[name].encoder()
     decoder = PROTOCOLS[name].decoder()
@@ -363,8 +361,8 @@ def _holds(decoder: object, frame: bytes) -> bool:
 
 
 def test_of_two_frames_that_hold_the_one_with_empty_reserved_bytes_is_believed() -> None:
-    """BNO08x: a counter of 0xAA after the header makes a second header one byte later; the sum of
-    that frame holds by chance.
+    """BNO08x: a counter of 0xAA after the header gives a second header one byte later, and the
+    checksum of that frame is valid by chance.
     """
     true = bytes.fromhex("aaaaaac631000000000104d006d60000000052")
     (reading,) = readings("bno08x_rvc", bytes.fromhex("aaaaa983") + true + b"\xfa\x02" + bytes(20))

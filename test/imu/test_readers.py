@@ -82,8 +82,8 @@ def test_a_reader_comes_back_and_the_others_go_on(
 def test_the_heading_continues_after_reconnection(
     simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]
 ) -> None:
-    """Without a magnetometer a filter begins at any heading, and the calibration would be worth
-    nothing; and what it knew of the bias stays.
+    """Without a magnetometer a filter starts at an arbitrary heading, which would invalidate the
+    calibration. The learned bias is kept as well.
     """
     simulator = simulated("csv", links={site: tmp_path / site for site in SITES})
     got: dict[str, list[ImuSample]] = defaultdict(list)
@@ -121,8 +121,8 @@ def test_the_heading_continues_after_reconnection(
 def test_a_pulled_cable_costs_only_its_site(
     simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]
 ) -> None:
-    """The whole chain of threads, bytes, clocks, calibration and synchroniser: frames go on at 60
-    Hz without the site, and then with it.
+    """The whole chain of threads, bytes, clocks, calibration and synchroniser: frames continue at
+    60 Hz without the site, and later with it.
     """
     simulator = simulated(links={site: tmp_path / site for site in SITES})
     calibrator = TPoseCalibrator()
@@ -201,7 +201,7 @@ def test_a_reader_survives_whoever_takes_its_samples(
 def test_silent_sensors_are_left_all_at_once(
     tmp_path: Path, wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader waits up to 0.25 s for its sensor; one after the other they took a second."""
+    """A reader waits up to 0.25 s for its sensor; in sequence they took a second."""
     ports = [PseudoPort(tmp_path / site) for site in SITES]
     driver = ImuDriver([port.path for port in ports], ["witmotion"], lambda site, sample: None)
     driver.start()

@@ -1,5 +1,5 @@
-"""Recordings: what a flag says is checked against the numbers; mistakes are named; good recordings
-of any movement pass.
+"""Recordings: the flag `calibrated` is checked against the data, mistakes are reported, and valid
+recordings of any movement are accepted.
 """
 
 from collections.abc import Callable

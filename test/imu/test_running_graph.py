@@ -1,5 +1,5 @@
-"""The running graph over DDS: driver and `pallas` node as processes, sensors on pseudo-terminals; a
-cable pulled, calibrations asked for and refused.
+"""The running graph over DDS, with driver and `pallas` node as processes and sensors on
+pseudo-terminals: an unplugged cable, accepted and rejected calibrations.
 """
 
 import subprocess
@@ -49,7 +49,7 @@ def nanoseconds(stamp: Any) -> int:
 
 
 class Graph:
-    """Sensors in this process, driver and `pallas` node in their own, and a listener."""
+    """Sensors in this process, driver and `pallas` node in separate ones, and a listener."""
 
     def __init__(self, folder: Path, motion: Motion, **pallas_node: Any) -> None:
         from pallas.msg import BodyPose
@@ -88,7 +88,7 @@ class Graph:
 
     @property
     def bodies(self) -> list[Any]:
-        """All bodies that came."""
+        """All received bodies."""
         from pallas.msg import BodyPose
         from rclpy.serialization import deserialize_message
 
@@ -112,7 +112,7 @@ class Graph:
             self.executor.spin_once(timeout_sec=0.02)
 
     def ask(self, during: Callable[[], None] = lambda: None, **request: Any) -> Any:
-        """Call the calibration service; ``during`` runs once it has been asked."""
+        """Call the calibration service; ``during`` runs after the request."""
         from pallas.srv import Calibrate
 
         self.wait(self.calibrate.service_is_ready)
@@ -122,9 +122,10 @@ class Graph:
         return future.result()
 
     def interrupt(self, site: str, seconds: float) -> tuple[int, int, int]:
-        """Pull a cable for so long and wait until its site is back; when (ns) it was pulled, and
-        the times just before and after it was plugged in: on a busy machine this process may have
-        to wait for a processor between them.
+        """Unplug a cable for this time and wait until its site is back.
+
+        Returns when (ns) it was unplugged, and the times just before and after it was plugged in:
+        on a busy machine this process may have to wait for a processor between them.
         """
         self.simulator.unplug(site)
         pulled = time.time_ns()
@@ -190,8 +191,8 @@ def valid(body: Any, site: str) -> bool:
 def test_a_pulled_cable_costs_only_its_site(
     make_graph: Callable[..., Graph], seconds: float, sites: tuple[str, ...]
 ) -> None:
-    """Issue 3: bodies keep coming at 60 Hz with the site marked, and all is well within 1 s of
-    plugging it back.
+    """Bodies continue at 60 Hz with the site marked, and all sites are valid within 1 s of
+    reconnection.
     """
     graph = make_graph(demo_motion(20.0))
     graph.wait(graph.calibrate.service_is_ready)
@@ -242,8 +243,8 @@ def test_a_pulled_cable_costs_only_its_site(
 
 
 def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Path) -> None:
-    """What cannot be is answered in one sentence; the guided procedure is answered, published,
-    saved, and in force.
+    """Impossible requests get one sentence; the guided procedure responds, publishes, saves and
+    takes effect.
     """
     (tmp_path / "damaged.yaml").write_text("format: pallas-calibration/1\nsites: {pelvis: 3}\n")
     graph = make_graph(calibration_motion(False), still_s=1.0)
@@ -295,7 +296,7 @@ def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Pat
 
 
 def serials(simulator: SensorSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pseudo-terminals become USB adapters with serial numbers A0 to A3."""
+    """Make the pseudo-terminals USB adapters with serial numbers A0 to A3."""
     found = [
         SimpleNamespace(device=str(Path(path).resolve()), serial_number=f"A{i}", vid=1)
         for i, path in enumerate(simulator.ports.values())
@@ -313,8 +314,8 @@ def made_with(*numbers: str) -> Calibration:
 def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
     ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given to the driver, to the `pallas` node, or to its service; what that finds itself names
-    the sensors; nobody minds a hostile word.
+    """A calibration for other sensors is rejected by the driver, the `pallas` node and its service;
+    a new calibration stores the sensors; malicious identities have no effect.
     """
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
     from pallas.msg import BodyPose

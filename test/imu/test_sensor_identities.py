@@ -1,5 +1,5 @@
-"""Which sensor is worn where: reported in a message nobody trusts, written into calibrations found
-here, held against those that are given.
+"""Sensor identities by site: published in untrusted messages, stored in new calibrations, and
+compared with given ones.
 """
 
 import unicodedata
@@ -76,7 +76,7 @@ def test_messages_of_the_driver_are_read(sites: list[str]) -> None:
 
 
 class Bodies:
-    """Stands for the estimator."""
+    """Replaces the estimator."""
 
     def step(self, frame: Any) -> Any:
         return SimpleNamespace(stamp=frame.stamp, remarks=())

@@ -1,4 +1,4 @@
-"""Virtual sensors, motions written in code, recordings, and the truth a simulator knows."""
+"""Virtual sensors, scripted motions, recordings, and the ground truth of a simulator."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +19,8 @@ from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 
 
 def test_virtual_sensors_are_rigid_bodies() -> None:
-    """Gyroscope and orientation, accelerometer and lever arm agree: integrated they give each other
-    back.
+    """Gyroscope and orientation, and accelerometer and lever arm, agree: integrating one gives the
+    other.
     """
     motion = demo_motion(12.0)
     for site, track in (

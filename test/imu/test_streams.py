@@ -1,4 +1,4 @@
-"""Hostile bytes and clocks: what decoders and clock maps bear, measured by the benchmark's own
+"""Hostile bytes and clocks: robustness of decoders and clock maps, measured by the benchmark's own
 code.
 """
 
@@ -13,8 +13,8 @@ from pallas_ros.imu.protocols import PROTOCOLS
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_hostile_bytes(bench: ModuleType, name: str) -> None:
-    """Random, truncated, bit-flipped, interleaved bytes: no exception, no growing memory, what is
-    valid comes out.
+    """Random, truncated, bit-flipped and interleaved bytes: no exception, bounded memory, and valid
+    readings are returned.
     """
     row = bench.fuzz(name, 60_000, seed=5)
     assert row["valid sent"] > 300
@@ -24,7 +24,7 @@ def test_hostile_bytes(bench: ModuleType, name: str) -> None:
 
 @pytest.mark.parametrize(("rate", "ppm"), [(60, 50), (100, 50), (100, -50), (400, 50)])
 def test_stamps_through_usb_bursts(bench: ModuleType, rate: float, ppm: float) -> None:
-    """Issue 3: with 16 ms bursts and 50 ppm of drift stamps are right to 2 ms at the 99th
+    """With 16 ms bursts and 50 ppm of drift, timestamps are accurate to 2 ms at the 99th
     percentile.
     """
     row = bench.stamps(rate, 0.016, ppm, seconds=60.0)

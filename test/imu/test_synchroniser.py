@@ -1,4 +1,4 @@
-"""The synchroniser: any rates, jitter, losses and clocks in, one grid out, never a stall."""
+"""The synchroniser: any rates, jitter, losses and clocks give one time grid, and it never stalls."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,9 @@ START = 1_000_000_000_000
 
 
 def orientation_at(stamp: int, site: str) -> np.ndarray:
-    """A steady turn, 1 rad/s, each site about its own axis: interpolation has an exact answer."""
+    """A constant rotation of 1 rad/s, about a different axis per site, which interpolation
+    reproduces exactly.
+    """
     axis = np.eye(3)[SITES.index(site) % 3]
     return rotations.from_rotvec(axis * (stamp - START) / NANOSECONDS * 1.0)
 
@@ -220,7 +222,7 @@ def test_a_silent_site_is_not_waited_for() -> None:
 
 
 def _pushed(synchroniser: Synchroniser, stamps: dict[str, list[int]]) -> list[int]:
-    """The stamps of the frames that samples give, pushed site by site at each instant."""
+    """Return the stamps of the frames from samples pushed site by site at each instant."""
     frames: list[int] = []
     for instant in range(max(map(len, stamps.values()))):
         for site, of_site in stamps.items():
@@ -237,7 +239,7 @@ def _pushed(synchroniser: Synchroniser, stamps: dict[str, list[int]]) -> list[in
     st.booleans(),
 )
 def test_one_bad_stamp_costs_at_most_a_second(at: int, off_s: float, then_silent: bool) -> None:
-    """Of any sample, the very first one too, and also where its site says nothing afterwards."""
+    """For any sample, including the very first, and also if its site is silent afterwards."""
     begun = 1_800_000_000 * 10**9
     stamps = {site: [begun + k * 10**7 for k in range(200)] for site in SITES}
     site = SITES[at % 3]

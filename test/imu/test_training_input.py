@@ -1,5 +1,5 @@
-"""What the network is trained on and what it is fed live: the same motion through both, from true
-joints and from raw sensor samples.
+"""Network input in training and live: the same motion through both, from true joints and from raw
+samples.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ START = 60 * 10**9 // 60  # on the grid of frames
 
 
 class Tap:
-    """Stands where the network would: keeps what it is given."""
+    """Replaces the network and stores its input."""
 
     def __init__(self) -> None:
         self.inputs = {"imu": (1, 48), "latent": (1, 8)}
@@ -60,7 +60,7 @@ def live(motion: Motion, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def trained(motion: Motion) -> tuple[np.ndarray, np.ndarray]:
-    """The same from the training side, without errors."""
+    """The same input from the training code, without errors."""
     from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, sense
 
     def batch(values: Any) -> Any:
@@ -80,7 +80,7 @@ def trained(motion: Motion) -> tuple[np.ndarray, np.ndarray]:
 
 
 def library_motion(folder: Path) -> Motion:
-    """A brisk captured clip."""
+    """A brisk clip of motion capture."""
     from pallas_ros.data.library import MotionLibrary
 
     library = MotionLibrary.open(folder)
@@ -90,8 +90,8 @@ def library_motion(folder: Path) -> Motion:
 
 @pytest.mark.parametrize("rate_hz", [60.0, 100.0, 400.0])
 def test_inputs_agree(rate_hz: float) -> None:
-    """Rotations are equal, accelerations have the same delay and size: training's ±4 frames against
-    the estimator's mean of five.
+    """Rotations are equal, and accelerations have the same delay and scale: differences over ±4
+    frames in training, a mean of five in the estimator.
     """
     motion = demo_motion(30.0)
     at, fed = live(motion, rate_hz)
@@ -114,8 +114,8 @@ def test_inputs_agree(rate_hz: float) -> None:
 
 
 def test_inputs_agree_on_captured_movement(shared_data: Path) -> None:
-    """Where bodies move (below 6 Hz) gain and phase are equal; above, the live path has the noise
-    of capture, which training lacks.
+    """In the band of body movement (below 6 Hz) gain and phase are equal; above, the live path
+    contains capture noise, which the training input does not.
     """
     motion = library_motion(shared_data)
     at, fed = live(motion, 100.0)

@@ -1,4 +1,4 @@
-"""A small corpus of synthetic motion, and an untrained alignment over a stand-in for MiniLM."""
+"""A small corpus of synthetic motion, and an untrained alignment with a replacement for MiniLM."""
 
 import sys
 from pathlib import Path
@@ -66,7 +66,7 @@ def model() -> Alignment:
 
 @pytest.fixture(scope="session")
 def model_file(model: Alignment, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, exported."""
+    """The exported network."""
     document = {
         "calibration": {"text": [4.0, 0.0], "scene": [1.0, 1.0, 1.0, -2.0, -2.0, -2.0, 0.0]}
     }
@@ -75,5 +75,5 @@ def model_file(model: Alignment, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def aligner(model_file: Path) -> Aligner:
-    """The same, opened."""
+    """The opened network."""
     return Aligner(model_file, StandIn())  # type: ignore[arg-type]

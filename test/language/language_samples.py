@@ -26,7 +26,7 @@ CONTENTS = (
 
 
 def encode(texts: list[str]) -> NDArray[np.float32]:
-    """A vector for each text by its words, in place of a sentence encoder."""
+    """Return a vector for each text computed from its words, instead of a sentence encoder."""
     rows = [
         np.sum(
             [
@@ -42,18 +42,18 @@ def encode(texts: list[str]) -> NDArray[np.float32]:
 
 
 class StandIn:
-    """A sentence encoder without weights."""
+    """A replacement for the sentence encoder, without weights."""
 
     width = WIDTH
     folder = Path("stand-in")
 
     def encode(self, texts: list[str]) -> NDArray[np.float32]:
-        """Vectors (N, 16)."""
+        """Return a vector for each text computed from its words, instead of a sentence encoder."""
         return encode(texts)
 
 
 def swinging(joints: tuple[str, ...], seconds: float = 5.0, fps: float = 30.0) -> Motion:
-    """Someone who stands and lifts some joints sideways, up and down."""
+    """A standing person who raises and lowers some joints sideways."""
     t = np.arange(round(seconds * fps)) / fps
     q = np.tile(rotations.IDENTITY, (len(t), 22, 1))
     for joint in joints:

@@ -1,4 +1,4 @@
-"""The alignment: what it reads, how scenes are judged, and that training and export work."""
+"""The alignment: its input, the judgement of scenes, training and export."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from pallas_ros.train.loop import LoopSettings
 
 
 def seated(seat: float = 0.5) -> np.ndarray:
-    """Points of someone who sits still at the origin for 4 s, feet ahead."""
+    """Points of a person who sits still at the origin for 4 s, with the feet in front."""
     points = np.zeros((FRAMES, 8, 3), np.float32)
     points[:, 0] = (0, 0, seat + 0.1)
     points[:, 1] = (0, 0, seat + 0.7)
@@ -51,7 +51,7 @@ def seated(seat: float = 0.5) -> np.ndarray:
 
 
 def turned(motion: Motion, angle: float, shift: tuple[float, float, float]) -> Motion:
-    """The motion elsewhere, with another heading."""
+    """Return the motion at another place and heading."""
     turn = np.broadcast_to(rotations.about_z(angle), motion.rotations.shape)
     p = rotations.rotate(turn[..., :1, :].repeat(22, axis=-2), motion.positions)
     q = rotations.multiply(turn, motion.rotations)

@@ -1,4 +1,4 @@
-"""Requests in other languages are recognised, those in English are not taken for them."""
+"""Requests in other languages are recognised, and English ones are not mistaken for them."""
 
 import pytest
 

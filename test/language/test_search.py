@@ -1,4 +1,4 @@
-"""`pallas search` and `pallas score`: the right moment, cached indices, and input that is wrong."""
+"""`pallas search` and `pallas score`: correct moments, cached indices, and invalid input."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ from pallas_ros.imu.motions import demo_motion
 
 
 def joined(*motions: Motion) -> Motion:
-    """Motions one after another."""
+    """Concatenate motions."""
     return replace(
         motions[0],
         positions=np.concatenate([m.positions for m in motions]),
@@ -33,7 +33,7 @@ def joined(*motions: Motion) -> Motion:
 
 @pytest.fixture
 def released(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The untrained network, with a stand-in for the sentence encoder, as the command finds it."""
+    """The untrained network with a replacement for the sentence encoder, as found by the command."""
     monkeypatch.setattr(
         "hpstm_ros.language.alignment.aligner.TextEncoder.default", lambda: StandIn()
     )
@@ -46,7 +46,7 @@ def released(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def write_bag(path: Path, *motions: Motion, gap_s: float = 0.0) -> Path:
-    """A bag of smoothed bodies, motions one after another with a gap between."""
+    """Write a bag of smoothed bodies: motions separated by a gap."""
     from pallas_ros.messages.wire import body_to_bytes
 
     start = 1_000_000_000

@@ -1,4 +1,4 @@
-"""Work over many recordings: local processes and Dask, failures, finding."""
+"""Tasks over many recordings: local processes and Dask, failures, and finding recordings."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -13,7 +13,7 @@ from pallas_ros.body.errors import PallasError
 
 
 def work(job: int) -> int:
-    """Double; 3 is bad input, 5 a fault, 7 ends its process."""
+    """Double the number; 3 is invalid input, 5 is a bug, 7 ends the process."""
     if job == 3:
         raise PallasError("three is not taken")
     if job == 5:
@@ -58,7 +58,9 @@ def test_the_workers_of_a_cluster_do_the_same() -> None:
 
 
 def test_few_of_many_jobs_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All were handed to the pool at once: an archive of 10^5 recordings took 10^5 futures."""
+    """Regression: all jobs were submitted at once, so an archive of 10^5 recordings needed 10^5
+    futures.
+    """
     handed = 0
     submit = ProcessPoolExecutor.submit
 
@@ -101,7 +103,7 @@ def test_recordings_are_found_and_hidden_files_left_out(tmp_path: Path) -> None:
 
 
 def test_bags_beside_each_other_are_not_one_bag(tmp_path: Path) -> None:
-    """A folder with a bag's file hid the motion files and the other bags in it."""
+    """Regression: a folder with a bag file hid the motion files and other bags in it."""
     for name in ("monday.mcap", "tuesday.mcap", "walk.npz"):
         (tmp_path / name).touch()
     assert find_recordings(tmp_path) == [

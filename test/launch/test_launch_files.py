@@ -1,6 +1,4 @@
-"""The launch files, loaded by the real `launch` where it is; skipped, visibly, where it cannot be
-imported.
-"""
+"""The launch files, loaded by the real `launch`; skipped if it is not installed."""
 
 from pathlib import Path
 
@@ -34,7 +32,7 @@ def load(path: Path) -> Any:
 
 
 def nodes(path: Path, **arguments: str) -> set[str]:
-    """Executables of the lifecycle nodes that a launch file makes under ``arguments``."""
+    """Return the executables of the lifecycle nodes created by a launch file with ``arguments``."""
     context = LaunchContext()
     description = load(path)
     context.launch_configurations.update(arguments)

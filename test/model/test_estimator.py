@@ -1,6 +1,4 @@
-"""The estimator on the released model: facing, the operator's size, feet on the ground, lost
-sensors.
-"""
+"""The estimator with the released model: facing, the operator's size, foot contact, lost sensors."""
 
 import os
 from pathlib import Path
@@ -27,7 +25,7 @@ def estimator(released: Path) -> BodyEstimator:
 
 
 def frame(index: int, heading: float = 0.0, **changes: np.ndarray) -> ImuFrame:
-    """A T-pose, facing ``heading``."""
+    """A T-pose facing ``heading``."""
     stamp = round(index * 1e9 / 60)
     values = {
         "orientation": np.tile(rotations.about_z(heading), (4, 1)),

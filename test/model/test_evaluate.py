@@ -1,4 +1,4 @@
-"""Evaluation: intervals, perfect and useless methods, and the command's file."""
+"""Evaluation: intervals, perfect and useless methods, and the file written by the command."""
 
 import json
 import os
@@ -20,7 +20,9 @@ from pallas_ros.train.measures import ClipFigures, Estimate, bootstrap, measure_
 
 
 def walk(frames: int = 120) -> Sequence:
-    """A made-up sequence: joints swing, the root goes forward at 1 m/s, always facing 0.3 rad."""
+    """A synthetic sequence: joints swing, the root moves forward at 1 m/s, the heading is constant
+    at 0.3 rad.
+    """
     t = torch.arange(frames) / 60
     rotvec = 0.4 * torch.sin(t[:, None, None] * torch.linspace(1, 5, 66).view(22, 3))
     R = rotations.to_matrix(rotations.from_rotvec(rotvec))[None]
@@ -141,7 +143,9 @@ def test_each_person_has_a_row_and_those_who_do_not_swim_have_one() -> None:
 
 
 def test_models_with_equal_names_are_distinguished() -> None:
-    """`pallas eval pallas --models runs/*/model.safetensors` measured the last of them only."""
+    """Regression: `pallas eval pallas --models runs/*/model.safetensors` evaluated only the last
+    one.
+    """
     assert names([Path("runs/a/model.safetensors"), Path("runs/b/model.safetensors")]) == [
         "a/model",
         "b/model",

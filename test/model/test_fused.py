@@ -1,5 +1,5 @@
-"""The rearranged step is the step: same weights, same numbers, by torch and by ONNX Runtime, over
-thousands of frames.
+"""The fused step equals the original one: same weights and same values, with torch and ONNX
+Runtime, over thousands of frames.
 """
 
 from pathlib import Path
@@ -21,7 +21,9 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def model() -> Pallas:
-    """A whole PALLAS with random weights everywhere, also where training begins from zeros."""
+    """A complete PALLAS network with random weights, including those that are initialised with
+    zeros.
+    """
     torch.manual_seed(4)
     network = Pallas(
         PallasConfig(
@@ -41,7 +43,7 @@ def model() -> Pallas:
 
 
 def inputs(frames: int, batch: int) -> list[dict[str, np.ndarray]]:
-    """Random accelerations and rotations that change slowly, and latents."""
+    """Slowly changing random accelerations, rotations and latents."""
     generator = np.random.default_rng(0)
     walk = np.cumsum(generator.normal(0, 0.05, (frames, batch, 4, 3, 3)), axis=0)
     rotation = np.linalg.qr(walk + np.eye(3))[0]
@@ -77,8 +79,8 @@ def test_same_numbers_as_the_definition(model: Pallas, tmp_path: Path) -> None:
 
 
 def test_streaming_is_the_sequence_over_ten_thousand_frames(model: Pallas, tmp_path: Path) -> None:
-    """One frame at a time gives what the sequence gives (in chunks of 1000), past the window and
-    twice past the counter's period.
+    """Frame-by-frame output equals the output of the sequence (in chunks of 1000), beyond the
+    window and beyond two periods of the counter.
     """
     drawn = inputs(10_000, 1)
     frames, extra = (np.stack([frame[k] for frame in drawn], axis=1) for k in ("imu", "extra"))

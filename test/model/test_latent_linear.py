@@ -11,7 +11,7 @@ CONFIG = LatentConfig(subspaces=6, size=4, frames=FRAMES, patch=5)
 
 
 def _waves(count: int, frames: int, generator: torch.Generator) -> torch.Tensor:
-    """Slow waves (count, frames, 2), which a few numbers a block describe."""
+    """Slow waves (count, frames, 2), described by few values per block."""
     phase = 6.28 * torch.rand(count, 1, generator=generator)
     speed = 0.05 + 0.1 * torch.rand(count, 1, generator=generator)
     angle = phase + speed * torch.arange(frames)

@@ -1,5 +1,5 @@
-"""The network: streaming equals whole sequences, nothing looks ahead, the solver inverts, and
-training learns.
+"""The network: streaming equals whole sequences, it is causal, the solver inverts forward
+kinematics, and training converges.
 """
 
 from dataclasses import replace
@@ -39,7 +39,7 @@ VARIANTS = {
 
 
 def shaken(config: PallasConfig) -> Pallas:
-    """A network whose layers that begin at zero do something."""
+    """A network whose zero-initialised layers are non-zero."""
     torch.manual_seed(1)
     model = Pallas(config).eval()
     with torch.no_grad():
@@ -49,7 +49,7 @@ def shaken(config: PallasConfig) -> Pallas:
 
 
 def sensors(batch: int, frames: int, seed: int = 0) -> "torch.Tensor":
-    """Plausible inputs: rotations that are rotations."""
+    """Plausible inputs with valid rotations."""
     g = torch.Generator().manual_seed(seed)
     R = rotations.to_matrix(rotations.normalise(torch.randn(batch, frames, 4, 4, generator=g)))
     return torch.cat(
@@ -85,8 +85,8 @@ def test_the_future_changes_nothing() -> None:
 
 
 def test_long_context_reaches_past_the_window() -> None:
-    """What happened many windows ago still matters with long-short attention: the report's 4.2.2 is
-    alive.
+    """With long-short attention, events many windows ago affect the output (section 4.2.2 of the
+    report).
     """
     model = shaken(replace(SMALL, legs="direct"))
     imu = sensors(1, 60)

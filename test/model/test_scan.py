@@ -1,4 +1,4 @@
-"""The recurrence of arms and legs: its written-out gradient is that of the plain definition."""
+"""The recurrence of arms and legs: its explicit gradient equals that of the plain definition."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from pallas_ros.model.scan import Form, scan  # noqa: E402
 
 
 def plain(form: Form, condition, proposed, keep, measured, x, seen, weights):  # type: ignore[no-untyped-def]
-    """The definition, recorded by autograd."""
+    """The definition, differentiated by autograd."""
     w_x, w_middle, b_middle, w_out, b_out = weights
     poses = []
     others = []

@@ -1,4 +1,4 @@
-"""Training: data by seed, a loss that falls, resuming, and configuration errors in one sentence."""
+"""Training: data by seed, decreasing loss, resuming, and one-sentence configuration errors."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Makes the generator of rigs importable."""
+"""Make the generator of rigs importable."""
 
 import sys
 from pathlib import Path

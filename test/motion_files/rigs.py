@@ -182,7 +182,7 @@ rigs.
 
 
 def turn(axis: str, degrees: float) -> np.ndarray:
-    """A rotation matrix."""
+    """Return a rotation matrix."""
     return np.asarray(Rotation.from_euler(axis, degrees, degrees=True).as_matrix())
 
 
@@ -191,7 +191,7 @@ def t_pose(joint: str) -> np.ndarray:
 
 
 def a_pose(joint: str) -> np.ndarray:
-    """Arms lowered by 45 degrees, legs apart by 8."""
+    """Arms lowered by 45 degrees, legs spread by 8."""
     side = 1.0 if joint.startswith("left") else -1.0
     if joint.endswith(("shoulder", "elbow", "wrist")):
         return turn("x", -45.0 * side)
@@ -201,7 +201,7 @@ def a_pose(joint: str) -> np.ndarray:
 
 
 def n_pose(joint: str) -> np.ndarray:
-    """Arms hanging, the trunk bent a little."""
+    """Hanging arms, the trunk slightly bent."""
     side = 1.0 if joint.startswith("left") else -1.0
     if joint.endswith(("shoulder", "elbow", "wrist")):
         return turn("x", -88.0 * side)
@@ -211,7 +211,7 @@ def n_pose(joint: str) -> np.ndarray:
 
 
 def palms_forward(joint: str) -> np.ndarray:
-    """Arms hanging with the palms forward, the anatomical position."""
+    """Hanging arms with the palms forward, the anatomical position."""
     side = 1.0 if joint.startswith("left") else -1.0
     if joint.endswith(("shoulder", "elbow", "wrist")):
         return turn("x", -88.0 * side) @ turn("y", -90.0)
@@ -219,7 +219,7 @@ def palms_forward(joint: str) -> np.ndarray:
 
 
 def sitting(joint: str) -> np.ndarray:
-    """On a chair, forearms forward."""
+    """Sitting on a chair, forearms forward."""
     if joint.endswith("hip"):
         return turn("y", -80.0)
     side = 1.0 if joint.startswith("left") else -1.0
@@ -229,7 +229,7 @@ def sitting(joint: str) -> np.ndarray:
 
 
 def along_x(joint: str) -> np.ndarray:
-    """Every joint's own x along its bone, so that the rest pose is a string of bones (LAFAN1)."""
+    """Each joint's x axis along its bone, so that the rest pose is a straight chain (LAFAN1)."""
     side = 1.0 if joint.startswith("left") else -1.0
     if joint.endswith(("collar", "shoulder", "elbow", "wrist")):
         return turn("z", -90.0 * side)
@@ -241,26 +241,26 @@ def along_x(joint: str) -> np.ndarray:
 
 
 def random_axes(joint: str) -> np.ndarray:
-    """Axes that mean nothing."""
+    """Arbitrary joint axes."""
     return np.asarray(Rotation.random(random_state=JOINT_INDEX[joint] + 5).as_matrix())
 
 
 @dataclass(frozen=True)
 class Rig:
-    """A tool's conventions.
+    """Conventions of a tool.
 
     Attributes:
         names: of the joints; those missing are left out.
-        axes: (3, 3), the body's axes to the file's.
-        unit: the file's units in a metre.
+        axes: (3, 3), from the body's axes to the file's.
+        unit: the file's units per metre.
         rest: joint -> rotation of its rest pose from the T-pose.
         order: rotation channels.
         everywhere: position channels at every joint.
-        root: name of a joint put above the pelvis, or empty.
-        root_turn: (3, 3) by which the motion is turned, and the rest pose is not.
+        root: name of a joint added above the pelvis, or empty.
+        root_turn: (3, 3), rotation of the motion, but not of the rest pose.
         extra: fingers, face and twist joints.
         frame_time: s.
-        parents: canonical joint -> its parent where that is not the body's.
+        parents: canonical joint -> its parent if different from the body's.
     """
 
     names: Mapping[str, str]
@@ -277,7 +277,7 @@ class Rig:
 
 
 def known_motion(frames: int = 150) -> Motion:
-    """Of the demonstration: T-pose, walk, reach, wave, lift; a frame in twelve, at 5 Hz."""
+    """The demonstration (T-pose, walk, reach, wave, lift), every twelfth frame, at 5 Hz."""
     whole = demo_motion(40.0)
     every = len(whole) // frames
     return Motion(60.0 / every, whole.positions[::every], whole.rotations[::every])
@@ -287,7 +287,7 @@ def render(path: Path, rig: Rig, motion: Motion) -> np.ndarray:
     """Write a motion as the rig's BVH.
 
     Returns:
-        (T, 22, 3) m, where the rig's own joints are, in the body's axes; NaN where it has none. A
+        (T, 22, 3) m, positions of the rig's joints in the body's axes; NaN for joints it lacks. A
         rig with fewer joints than the body bends differently.
     """
     parents: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""One known motion in the conventions of many tools comes out as that motion."""
+"""One known motion in the conventions of many tools is recovered."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +36,7 @@ def motion() -> Motion:
 
 
 def bones(names: dict[str, str]) -> list[tuple[str, str]]:
-    """The limbs and the trunk's bones that a rig has."""
+    """Return the limb and trunk bones of a rig."""
     spine = [joint for joint in TRUNK if joint in names]
     return [pair for pair in LIMBS if set(pair) <= set(names)] + list(pairwise(spine[1:]))
 
@@ -71,7 +71,7 @@ def test_limbs_and_spine_point_as_the_sources(name: str, motion: Motion, tmp_pat
 def test_twists_of_trunk_and_limbs_are_the_sources(
     name: str, motion: Motion, tmp_path: Path
 ) -> None:
-    """Orientations, not only directions: what sensors on the bones would measure."""
+    """Full orientations, not only bone directions, as sensors on the bones would measure them."""
     path = tmp_path / f"{name}.bvh"
     rigs.render(path, rigs.RIGS[name], motion)
     out = read_motion(path)
@@ -106,7 +106,7 @@ def test_our_own_export_reads_back(tmp_path: Path, fps: float, height: float) ->
 
 
 def test_our_own_export_keeps_bones_whose_length_changes(tmp_path: Path) -> None:
-    """Smoothed bodies, whose segment lengths follow the estimates."""
+    """Smoothed bodies have segment lengths that follow the estimates."""
     motion = demo_motion(6.0, 60.0)
     positions = motion.positions.copy()
     elbow = JOINT_INDEX["left_elbow"]
@@ -174,7 +174,7 @@ def test_overrides_that_fit_change_nothing_and_others_are_refused(
 
 
 def wide(motion: Motion, factor: float) -> Motion:
-    """The motion of a body so many times as large."""
+    """Return the motion of a scaled body."""
     return Motion(motion.fps, motion.positions * factor, motion.rotations)
 
 
@@ -217,7 +217,7 @@ def test_exchanged_sides_are_refused(motion: Motion, tmp_path: Path) -> None:
 
 
 def lying(motion: Motion, height: float) -> Motion:
-    """The motion on its back, its pelvis so high."""
+    """Return the motion on its back, with the pelvis at this height."""
     turn = rotations.from_matrix(rigs.turn("y", -90.0))
     positions = rotations.rotate(turn, motion.positions)
     positions[..., 2] += height - np.median(positions[:, 0, 2])

@@ -1,5 +1,5 @@
-"""BVH files as editors, other languages and broken disks leave them: read, or refused with one
-sentence.
+"""BVH files modified by editors, other locales and damaged disks: they are read, or rejected with
+one sentence.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def header(text: str, key: str, value: str) -> str:
-    """The text with a line of its motion header changed."""
+    """Return the text with a modified line of its motion header."""
     lines = text.splitlines()
     index = next(i for i, line in enumerate(lines) if line.startswith(key))
     lines[index] = f"{key} {value}"

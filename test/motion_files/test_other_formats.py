@@ -1,6 +1,4 @@
-"""AMASS/SMPL, SMPL-X stageii, MVNX, C3D, TRC and this package's own files through the one
-reader.
-"""
+"""AMASS/SMPL, SMPL-X stageii, MVNX, C3D, TRC and this package's own files through one reader."""
 
 import argparse
 import io
@@ -49,7 +47,7 @@ KEYPOINTS = {
 
 
 def smpl_arrays(motion: Motion, up: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """AMASS's fields; ``up`` (3, 3) turns the world's axes to other ones."""
+    """Return AMASS fields; ``up`` (3, 3) rotates the world axes."""
     turn = np.eye(3) if up is None else up
     world = rotations.from_matrix(turn)
     q = rotations.multiply(world, rotations.multiply(motion.rotations, rotations.from_matrix(Y_UP)))

@@ -1,6 +1,6 @@
-"""The command `pallas` itself: help, errors of one sentence, exit status, completion.
+"""The command `pallas`: help, one-sentence errors, exit status, completion.
 
-Its subcommands have tests of their own.
+Its subcommands have separate tests.
 """
 
 import os
@@ -37,7 +37,7 @@ def run(args):
 
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One command `say`, and `broken`, whose module must not be imported unless it is asked for."""
+    """Install a command `say`, and `broken`, whose module must only be imported on request."""
     (tmp_path / "say_command.py").write_text(GOOD)
     (tmp_path / "broken_command.py").write_text('HELP = "Breaks."\nimport no_such_package_at_all\n')
     monkeypatch.syspath_prepend(tmp_path)
@@ -136,7 +136,7 @@ def test_help_imports_no_command_and_teaches(capsys: pytest.CaptureFixture[str])
 
 
 def pallas(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The installed command in a process of its own."""
+    """Run the installed command in a separate process."""
     command = [sys.executable, "-m", "pallas_ros.cli", *arguments]
     return subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60

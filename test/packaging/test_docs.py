@@ -1,6 +1,4 @@
-"""Documentation that is true: links lead somewhere, commands exist, and generated pages are
-current.
-"""
+"""The documentation is correct: links resolve, commands exist, and generated pages are up to date."""
 
 import ast
 import hashlib
@@ -39,7 +37,7 @@ def test_commands_that_are_named_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_scripts_that_are_named_exist(page: Path) -> None:
-    """What a table says it was measured or drawn with is there."""
+    """Scripts named as the source of a table or picture exist."""
     named = re.findall(r"\b((?:benchmarks|tools|examples)/[\w/]+\.py)\b", page.read_text())
     for script in named:
         assert (ROOT / script).is_file(), f"{page.name} names {script}"
@@ -53,7 +51,7 @@ def test_scripts_that_are_named_exist(page: Path) -> None:
     ids=lambda path: path.name,
 )
 def test_a_model_file_is_the_one_its_card_describes(path: Path) -> None:
-    """A file that is replaced without its card, or the other way round, is found."""
+    """Detects a file replaced without its card, and vice versa."""
     begin = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     cards = [card.read_text() for card in path.parent.glob("*.md")]
     assert any(f"`{path.name}` {begin}" in card for card in cards)
@@ -63,7 +61,7 @@ PACKAGES_ROW = re.compile(r"^\| (`(?:pallas|hpstm)_ros/.*) \| .* \|(.*)\|$", re.
 
 
 def table_of_packages() -> dict[str, set[str]]:
-    """What each package (or module of the top folder) may import, as the architecture page says."""
+    """Return the allowed imports of each package (or top-level module) from the architecture page."""
     page = (ROOT / "docs" / "guide" / "architecture.md").read_text()
     table: dict[str, set[str]] = {}
     foundations: set[str] = set()
@@ -81,7 +79,7 @@ def table_of_packages() -> dict[str, set[str]]:
 
 
 def imports_of(package: str) -> set[str]:
-    """Packages of ours, torch and rclpy, that the modules of a package import."""
+    """Return the packages of this project, torch and rclpy imported by the modules of a package."""
     found = set()
     path = ROOT / package
     for file in [path] if path.is_file() else path.rglob("*.py"):

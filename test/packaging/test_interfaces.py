@@ -1,5 +1,5 @@
-"""The generated messages: they go through DDS's serialisation whole, and an independent reader
-agrees on every byte.
+"""The generated messages: DDS serialisation preserves them, and an independent reader agrees on
+every byte.
 """
 
 import importlib
@@ -23,7 +23,7 @@ MESSAGES = sorted(path.stem for path in (ROOT / "msg").glob("*.msg"))
 
 
 def fill(kind: str, chance: random.Random) -> Any:
-    """A value of an interface type, drawn from ``chance``."""
+    """Return a random value of an interface type, drawn from ``chance``."""
     if kind.startswith("sequence<"):
         return [
             fill(kind[len("sequence<") : -1].split(",")[0], chance)
@@ -49,7 +49,7 @@ def fill(kind: str, chance: random.Random) -> Any:
 
 @pytest.fixture(scope="module")
 def typestore() -> Any:
-    """The rosbags library's own understanding of msg/*.msg."""
+    """The rosbags library's parse of msg/*.msg."""
     store = get_typestore(Stores.ROS2_JAZZY)
     for name in MESSAGES:
         store.register(
@@ -77,12 +77,12 @@ def test_message_is_built_from_the_definition_in_the_checkout(name: str, typesto
 
 
 def test_tf2_msgs_is_the_one_everybody_else_has(typestore: Any):
-    """Nodes whose types differ do not talk: the underlay's TFMessage must be the real one."""
+    """Nodes with different types do not communicate: TFMessage must be the one of the underlay."""
     assert built_hash("tf2_msgs", "TFMessage") == typestore.hash_rihs01("tf2_msgs/msg/TFMessage")
 
 
 def built_hash(package: str, name: str) -> str:
-    """The type hash (REP-2011) of a message as built, from the description installed beside it."""
+    """Return the type hash (REP-2011) of a built message, from the description installed with it."""
     for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
         description = Path(prefix) / "share" / package / "msg" / f"{name}.json"
         if description.exists():

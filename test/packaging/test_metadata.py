@@ -1,6 +1,4 @@
-"""What package.xml, pyproject.toml, setup.cfg, the lock and the change log say of the package, and
-that they agree.
-"""
+"""Consistency of package.xml, pyproject.toml, setup.cfg, the lock file and the changelog."""
 
 import configparser
 import importlib.metadata
@@ -24,14 +22,14 @@ SETUP_CFG.read(ROOT / "setup.cfg")
 
 
 def normal(requirement: str) -> str:
-    """The name in a requirement, as package indexes compare names."""
+    """Return the normalised name of a requirement, as compared by package indexes."""
     found = re.match(r"[A-Za-z0-9._-]+", requirement)
     assert found, requirement
     return re.sub(r"[-_.]+", "-", found[0]).lower()
 
 
 def locked() -> dict[str, list[str]]:
-    """{package: its lines} of the lock."""
+    """Return {package: its lines} of the lock file."""
     pins: dict[str, list[str]] = {}
     for line in (ROOT / "requirements" / "lock.txt").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -102,9 +100,7 @@ def test_lock_is_fully_pinned_and_names_no_machine():
 
 
 def test_lock_contains_the_installed_packages():
-    """The environment that the tests run in is that of the lock: what passes here passes in a fresh
-    clone.
-    """
+    """The tests run in the locked environment, so that they also pass in a fresh clone."""
     pins = locked()
     wrong = []
     for name in ("numpy", "ros-rclpy", "onnxruntime", "rosbags", "mujoco", "torch"):
@@ -143,9 +139,7 @@ def test_entry_points_name_modules_that_are_there(group: str):
 
 
 def test_every_folder_of_code_is_a_package():
-    """A folder without __init__.py is left out by pip, by colcon and by the check of the
-    imports.
-    """
+    """Pip, colcon and the import checks skip a folder without __init__.py."""
     for top in ("pallas_ros", "hpstm_ros"):
         for source in (ROOT / top).rglob("*.py"):
             assert (source.parent / "__init__.py").exists(), source.parent

@@ -1,6 +1,4 @@
-"""`make setup`: what it decides, without installing anything; and the environment it
-gives Python.
-"""
+"""`make setup`: its decisions, without installing anything, and the environment it gives Python."""
 
 import importlib.util
 import json
@@ -16,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load(name: str) -> ModuleType:
-    """A script of tools/ as a module, not run."""
+    """Load a script of tools/ as a module without running it."""
     spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
     assert spec
     assert spec.loader
@@ -32,7 +30,7 @@ ros_environment = load("ros_environment")
 
 @pytest.fixture
 def ros(tmp_path: Path) -> dict[str, Path]:
-    """Folders that look like an environment of wheels, a foreign ROS and workspaces on either."""
+    """Folders that imitate an environment of wheels, a foreign ROS, and workspaces on either."""
     folders = {name: tmp_path / name for name in ("venv", "foreign", "workspace")}
     for folder in folders.values():
         (folder / "lib").mkdir(parents=True)

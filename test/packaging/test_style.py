@@ -21,7 +21,7 @@ def style() -> ModuleType:
 
 
 def function(lines: int, docstring: str = "") -> str:
-    """A function of ``lines`` lines, its docstring not counted."""
+    """Return a function of ``lines`` lines without its docstring."""
     body = [f'    """{docstring}"""'] if docstring else []
     return "\n".join(["def f():", *body, *["    pass"] * (lines - 1)]) + "\n"
 

@@ -1,4 +1,4 @@
-"""The built wheel in an empty environment: every dependency that a command imports is declared."""
+"""The built wheel in an empty environment: all imported dependencies are declared."""
 
 import os
 import shutil

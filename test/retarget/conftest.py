@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import what they share (`urdfs`)."""
+"""Make the shared module `urdfs` importable."""
 
 import sys
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""The simulated arm is the arm that is retargeted: same kinematics, and it goes where it is
-commanded.
-"""
+"""The simulated arm has the kinematics of the retargeted one and follows its commands."""
 
 import numpy as np
 import pytest
@@ -37,7 +35,7 @@ def test_kinematics_are_pinocchios(name: str) -> None:
 
 
 def ramp(q: np.ndarray, by: float, seconds: float = 1.0) -> Trajectory:
-    """From rest to rest."""
+    """A trajectory from rest to rest."""
     ends = np.array([q, q + by])
     zero = np.zeros((2, len(q)))
     return Trajectory(np.array([100 * MS, (100 + round(1000 * seconds)) * MS]), ends, zero, zero)

@@ -1,5 +1,5 @@
-"""Retarget node and simulated arm over real DDS: engaging, clutch, dead-man switch, emergency
-stop, faults, lost input.
+"""Retarget node and simulated arm over real DDS: engaging, clutch, dead-man switch, emergency stop,
+faults, lost input.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,8 +46,8 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 
 class Graph:
-    """The two nodes, an operator who publishes bodies and holds the switch, and ears on what they
-    say.
+    """The two nodes, an operator who publishes bodies and holds the switch, and subscribers to
+    their output.
     """
 
     def __init__(self, **retarget: Any) -> None:
@@ -143,7 +143,7 @@ class Graph:
         self.emergency_switch.publish(Bool(data=pressed))
 
     def judge(self) -> None:
-        """The checker on what arrived since the arm was engaged."""
+        """Check the commands since the arm was engaged."""
         arm = self.retarget._arm
         if arm is not None and self.messages:
             assert check(*executed(self.messages), limits_of(arm.robot)) == []
@@ -156,15 +156,17 @@ class Graph:
         self.reaches("tracking")
 
     def engaged(self) -> bool:
-        """Whether the arm let itself be engaged; at the start, or while the machine stands still,
-        it may not have heard its joints for long.
+        """Try to engage the arm until it is accepted; return whether it was.
+
+        At startup, and while the machine stalls, the node may not have received joint states for a
+        while.
         """
         answer = self.call("engage")
         assert answer.success or "joint states" in answer.message, answer.message
         return bool(answer.success)
 
     def stands_still(self) -> None:
-        """Until the commanded arm has stopped and the simulated one too."""
+        """Wait until the commanded and the simulated arm have stopped."""
         self.until(lambda: self.status.tip_speed < 1e-9)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Grippers: openings and triggers in, supervised joint positions out."""
+"""Grippers: from openings and triggers to supervised joint positions."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ PANDA = Gripper(
 
 
 class Rig:
-    """A gripper, its supervisor, and the record of what was sent."""
+    """A gripper, its supervisor, and a record of the commands."""
 
     def __init__(self) -> None:
         self.gripper = ArmGripper("arm", PANDA, SupervisorSettings())

@@ -59,7 +59,7 @@ def test_a_gripper_that_is_published_apart_disturbs_nothing() -> None:
 def test_unusable_joint_states_are_reported(
     stamp: int, names: tuple[str, ...], q: list[float], says: str
 ) -> None:
-    """ "Do not arrive" would be untrue."""
+    """The message "do not arrive" would be wrong."""
     robot = load_robot("uarm")
     arm = Teleoperation(robot)
     now = 10 * NS

@@ -1,4 +1,4 @@
-"""What an arm did, as motion of the operator's arm."""
+"""The motion of an arm, mapped to the operator's arm."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from pallas_ros.body.skeleton import Skeleton
 
 
 def before_the_chest(turned: float) -> Motion:
-    """Both arms bent before the body, moving slowly; the body faces ``turned`` rad from x."""
+    """Both arms bent in front of the body, moving slowly; the body faces ``turned`` rad from x."""
     t = np.arange(120) / 60.0
     q = np.tile(IDENTITY, (len(t), 22, 1))
     for side, sign in (("left", -1.0), ("right", 1.0)):

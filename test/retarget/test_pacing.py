@@ -1,4 +1,4 @@
-"""Motion that an arm has the time for."""
+"""Motion slowed to an arm's limits."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def panda() -> RobotDescription:
 
 
 def swing(seconds: float, period: float) -> Motion:
-    """The right arm before the body, up and down by 25 degrees."""
+    """The right arm in front of the body, moving up and down by 25 degrees."""
     t = np.arange(round(seconds * FPS) + 1) / FPS
     q = np.tile(IDENTITY, (len(t), 22, 1))
     angle = np.radians(25) * np.sin(2 * np.pi * t / period)
@@ -63,7 +63,7 @@ def test_at_most_two_more_motions_are_requested(panda: RobotDescription) -> None
 
 
 def test_only_fast_parts_are_slowed(panda: RobotDescription) -> None:
-    """A quick second within ten slow ones does not slow the others."""
+    """One fast second within ten slow ones does not slow the others."""
     calm = swing(5.0, 40.0)
     quick = swing(1.0, 1.0)
     parts = (calm.rotations, quick.rotations, calm.rotations[::-1])

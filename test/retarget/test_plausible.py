@@ -1,5 +1,5 @@
-"""Robot descriptions with numbers that no robot has are refused on loading, and kinematics that
-cannot be computed move nothing.
+"""Robot descriptions with implausible numbers are rejected on loading, and an arm is not moved if
+its kinematics cannot be computed.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ NS = 1_000_000_000
 
 
 def urdf(folder: Path, **changes: str) -> Path:
-    """A two-link arm with something changed."""
+    """Return a two-link arm with a modification."""
     parts = {
         "origin": "0 0 0.3",
         "rpy": "0 0 0",
@@ -86,7 +86,7 @@ def test_numbers_that_no_robot_has_are_refused(
 def test_an_arm_whose_kinematics_cannot_be_computed_is_not_engaged_and_not_led(
     where: str, bad: float
 ) -> None:
-    """Should such numbers come in by another way than a file."""
+    """For such numbers from a source other than a file."""
     robot = load_robot("uarm")
     model = robot.model.copy()
     geometry = robot.geometry.copy()

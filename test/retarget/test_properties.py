@@ -1,5 +1,5 @@
-"""What holds for every body, posture and setting: an unsure body slows the arm, a clutch takes hold
-without a jump, a change of scale passes no limit.
+"""Properties for every body, posture and setting: uncertainty slows the arm, the clutch engages
+without a jump, and a change of scale violates no limit.
 """
 
 from functools import cache
@@ -41,7 +41,7 @@ def motion() -> list[BodyFrame]:
 
 
 def moment(k: int, deviation: float = 0.0) -> BodyFrame:
-    """The body of a motion's frame, of that standard deviation in m along every axis."""
+    """Return the body of a motion's frame with this standard deviation in m along each axis."""
     body = motion()[k]
     # the hand from the shoulder: both count
     covariance = np.tile(deviation**2 / 2 * np.eye(3), (22, 1, 1))
@@ -64,7 +64,7 @@ def goal_of(retargeter: Retargeter, body: BodyFrame) -> Goal:
 
 
 class Rig:
-    """A teleoperation on a bare clock with an arm that follows, and the record of what was sent."""
+    """A teleoperation on a simulated clock with an ideal arm, and a record of the commands."""
 
     def __init__(self, name: str, settings: RetargetSettings | None = None) -> None:
         self.arm = Teleoperation(
@@ -134,9 +134,7 @@ def test_joints_keep_to_the_share_of_speed_that_confidence_allows(deviation: flo
 def test_a_clutch_takes_hold_anywhere_without_a_jump(
     name: str, at: int, then: int, scale: float, seed: int
 ) -> None:
-    """Wherever the hand and the arm are; from there on the tip moves as the hand does, times the
-    scale.
-    """
+    """Wherever the hand and the arm are; afterwards the tip moves like the hand, times the scale."""
     description = robot(name)
     arm = description.arms[0]
     retargeter = Retargeter(description, settings=RetargetSettings(mode="clutched", scale=scale))

@@ -1,4 +1,4 @@
-"""Robots from their files, human arms, inverse kinematics, and whole motions through it all."""
+"""Robots from their files, human arms, inverse kinematics, and whole motions."""
 
 from pathlib import Path
 
@@ -36,8 +36,8 @@ IDENTITY = np.tile([0.0, 0.0, 0.0, 1.0], (22, 1))
 def body(
     turns: dict[int, tuple[float, float, float]] | None = None, heading: float = 0.0
 ) -> BodyFrame:
-    """A body whose joints' global orientations are ``turns`` (rotation vectors), the rest as in the
-    T-pose, turned to ``heading``.
+    """A body with global joint orientations ``turns`` (rotation vectors), otherwise in the T-pose,
+    rotated to ``heading``.
     """
     quaternions = IDENTITY.copy()
     for joint, turn in (turns or {}).items():
@@ -134,8 +134,8 @@ def test_broken_bodies_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ROBOTS)
 def test_ik_reaches_targets_in_reach(name: str) -> None:
-    """No dynamics, and joints faster than they are: what inverse kinematics alone leaves of the way
-    to the target, after the first two seconds.
+    """Without dynamics and with higher joint speeds: the error of inverse kinematics alone, after
+    the first two seconds.
     """
     robot = load_robot(name)
     retargeter = Retargeter(robot, settings=RetargetSettings(speed_factor=4.0))
@@ -202,7 +202,7 @@ def test_settings_out_of_range_are_refused(changes: dict[str, object]) -> None:
 
 
 def test_tip_speed_is_kept_in_stops_too() -> None:
-    """A stop once was looked at in eight places only; between two of them the tip went
+    """Regression: a stop was checked at eight points only, and between two of them the tip reached
     0.2512 m/s.
     """
     assert (
@@ -214,8 +214,8 @@ def test_tip_speed_is_kept_in_stops_too() -> None:
 
 
 def test_calm_motion_is_followed_within_ten_millimetres() -> None:
-    """Hand error where the target can be reached in time; a goal that ran ahead of the wrist once
-    drew the hand off by 90 mm.
+    """Hand error for targets reachable in time. Regression: a goal ahead of the wrist displaced the
+    hand by 90 mm.
     """
     figures = retarget_motion(
         reaching(4.0), load_robot("panda"), tip_speed=NO_TIP_LIMIT, progress=False
@@ -227,9 +227,10 @@ def test_calm_motion_is_followed_within_ten_millimetres() -> None:
 
 
 def test_an_arm_slides_along_its_box_and_does_not_stick() -> None:
-    """Joints cut to their speeds one by one, after the way along the face was found, led out of the
-    box again: every plan was refused, and
-    the arm stood 320 mm from a target in reach as long as that lasted."""
+    """Regression: limiting the joint speeds one by one, after the path along the face was found,
+    led out of the box again. Every plan was rejected, and the arm stayed 320 mm from a reachable
+    target.
+    """
     result = retarget_motion(
         demo_motion(1.5), load_robot("kinova"), tip_speed=NO_TIP_LIMIT, progress=False
     )
@@ -237,8 +238,8 @@ def test_an_arm_slides_along_its_box_and_does_not_stick() -> None:
 
 
 def test_an_arm_that_came_down_on_a_face_of_its_box_leaves_it_at_once() -> None:
-    """Two millimetres from the floor every plan's stop was a little outside, and the arm crept
-    along it for a second, 80 mm from its target.
+    """Regression: two millimetres above the floor every braking trajectory ended slightly outside,
+    and the arm crept along the floor for a second, 80 mm from its target.
     """
     result = retarget_motion(
         demo_motion(6.0), load_robot("uarm"), tip_speed=NO_TIP_LIMIT, progress=False
@@ -367,7 +368,7 @@ def test_wrong_configuration_is_refused_with_a_sentence(
 
 
 def bowed(pitch: float, heading: float = 0.0) -> BodyFrame:
-    """A body that bends at the hips, arms with it."""
+    """A body that bends at the hips, arms included."""
     bent = body(RIGHT_FORWARD)
     turn = multiply(about_z(heading), from_rotvec(np.array([0.0, pitch, 0.0])))
     rotations = multiply(turn, bent.rotations)
@@ -377,7 +378,7 @@ def bowed(pitch: float, heading: float = 0.0) -> BodyFrame:
 
 @pytest.mark.parametrize("heading", [0.0, 2.0])
 def test_bowing_does_not_flip_the_heading(heading: float) -> None:
-    """The hand's place jumped by 0.9 m at 90 degrees."""
+    """Regression: the hand jumped by 0.9 m at 90 degrees."""
     retargeter = Retargeter(load_robot("uarm"))
     last = None
     for k, pitch in enumerate(np.radians(np.arange(0.0, 200.0, 2.0))):
@@ -406,7 +407,7 @@ def test_heading_noise_upside_down_does_not_turn_the_operator_round() -> None:
 
 @pytest.mark.parametrize("name", ["panda", "so101"])
 def test_a_clutch_that_takes_hold_again_moves_nothing(name: str) -> None:
-    """Elbow and posture drew the joints elsewhere by up to 14 degrees, though the hand
+    """Regression: elbow and posture tasks moved the joints by up to 14 degrees, although the hand
     was at rest.
     """
     retargeter = Retargeter(load_robot(name), settings=RetargetSettings(mode="clutched"))

@@ -1,6 +1,4 @@
-"""URDF files as users bring them: each gets in, or one sentence says what is wrong with which
-joint.
-"""
+"""URDF files of users: each is loaded, or one sentence names the error and the joint."""
 
 import sys
 from pathlib import Path
@@ -36,7 +34,7 @@ from pallas_ros.body.errors import PallasError
 
 
 def test_a_joint_and_a_link_may_share_a_name(tmp_path: Path) -> None:
-    """As in the SO-100's own URDF, whose joint and link are both called 'gripper'."""
+    """The SO-100's own URDF has a joint and a link called 'gripper'."""
     text = (
         robot(link("base"), *six_axes())
         .replace('"joint_3"', '"link_3"')
@@ -247,7 +245,7 @@ def test_a_mimic_joint_without_a_master_is_reported(tmp_path: Path) -> None:
 
 
 def test_leverage_counts_what_a_mimic_joint_adds(tmp_path: Path) -> None:
-    """No part may come nearer to another by more than the guard reckons with."""
+    """No part may approach another by more than the guard assumes."""
     arm = load_robot(write(tmp_path, parallelogram()))
     guard = guard_of(arm)
     data = arm.model.createData()
@@ -416,9 +414,9 @@ def test_arms_of_known_robots_are_found(path: str, tips: tuple[str, ...], dof: i
     "path", ["pr2_description/urdf/pr2.urdf", "talos_data/robots/talos_full_v2.urdf"]
 )
 def test_hands_that_meet_part_again(path: str) -> None:
-    """Grippers meet with faces: one barrier at the nearest points let others come too close.
-
-    The inverse kinematics (PR2) or the arm (TALOS) stayed where they met, 0.3 m off.
+    """Regression: grippers meet face to face, and a single barrier at the nearest points let other
+    points come too close. The inverse kinematics (PR2) or the arm (TALOS) got stuck there, 0.3 m
+    off.
     """
     arm = load_robot(example_folder() / path)
     result = retarget_motion(reaching(4.6), arm, progress=False)
@@ -427,7 +425,7 @@ def test_hands_that_meet_part_again(path: str) -> None:
 
 
 def test_a_bare_humanoid_follows_without_editing() -> None:
-    """iCub: it faces along -x, and its URDF states velocities that no joint reaches."""
+    """iCub faces along -x, and its URDF states velocities that no joint reaches."""
     arm = load_robot(example_folder() / "icub_description/robots/icub.urdf")
     assert any("velocity limit of 100" in remark for remark in arm.remarks)
     assert arm.velocity.max() <= 1.0

@@ -1,6 +1,4 @@
-"""The order in which a graph comes up, decided by a plain object: time is counted by hand, nodes
-are answers written down here.
-"""
+"""The order of the bringup, decided by a plain object with simulated time and node responses."""
 
 from collections.abc import Mapping
 
@@ -23,7 +21,7 @@ PATIENCE = Patience(start=60.0, connect=10.0, explain=3.0, silence=5.0)
 
 
 class World:
-    """Nodes that do as they are asked, unless a test says otherwise."""
+    """Nodes that respond as requested, unless a test overrides it."""
 
     def __init__(self) -> None:
         self.bringup = Bringup(NODES, PATIENCE)
@@ -95,7 +93,7 @@ def test_nothing_is_activated_while_a_topic_is_not_connected(count: int | None) 
 
 
 def test_what_begins_to_listen_at_its_activation_is_connected_before_the_next_one() -> None:
-    """A recorder subscribes to what it finds when it is activated."""
+    """A recorder subscribes to the existing topics when it is activated."""
     world = World()
     world.tick()
     world.tick()

@@ -1,5 +1,5 @@
-"""A clock that is set while everything runs: noticed, reported, and followed; here by giving plain
-objects the times.
+"""A clock change during operation: it is detected, reported and followed; the times are passed to
+plain objects.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def _still(stamp: int, shaken: bool = False) -> ImuSample:
 
 
 def _push(push: Callable[[str, ImuSample], Any], begun: int, seconds: float) -> list[Any]:
-    """Still samples of every site, 100 Hz; what came of them."""
+    """Push still samples of every site at 100 Hz; return the resulting bodies."""
     came: list[Any] = []
     for k in range(round(seconds * 100)):
         came += [push(site, _still(begun + k * 10**7)) for site in SITES]
@@ -69,7 +69,7 @@ def test_bodies_go_on_after_the_clock_was_set_back_to_before_the_calibration() -
 
 
 def test_samples_from_before_the_calibration_are_still_left_out() -> None:
-    """A recording's calibration holds from its stamp on, whatever came before."""
+    """The calibration of a recording applies from its timestamp on, regardless of earlier samples."""
     found = Settings().pipeline()
     _push(found.push, BEGUN, 4.0)
     assert found.calibration is not None

@@ -1,4 +1,4 @@
-"""Records become messages and come back the same, through real serialisation."""
+"""Records are converted to messages and back without change, through real serialisation."""
 
 import numpy as np
 import pytest

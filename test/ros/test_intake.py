@@ -1,4 +1,6 @@
-"""Whose messages are taken and how many, without ROS; and what does not match, with it."""
+"""Filtering of messages by publisher and rate, without ROS, and detection of mismatched endpoints,
+with ROS.
+"""
 
 import pytest
 

@@ -1,6 +1,4 @@
-"""How far the nodes are heard, and the Fast DDS profile: nobody but this machine by default, and
-what the user has set stays.
-"""
+"""Discovery range and Fast DDS profile: only this machine by default, and user settings are kept."""
 
 import os
 import subprocess
@@ -68,7 +66,9 @@ def test_what_a_process_of_pallas_passes_on_is_not_taken_for_the_users(tmp_path:
 
 
 def _bound(pid: int) -> set[str]:
-    """Addresses that the UDP sockets of a process are bound to, as /proc/net/udp writes them."""
+    """Return the addresses that the UDP sockets of a process are bound to, in the format of
+    /proc/net/udp.
+    """
     sockets = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         sockets.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
@@ -78,7 +78,7 @@ def _bound(pid: int) -> set[str]:
 
 @pytest.mark.skipif(not Path("/proc/net/udp").exists(), reason="reads Linux's list of sockets")
 def test_no_socket_listens_beyond_this_machine(ros_domain: int) -> None:
-    """With ROS's own LOCALHOST alone they are bound to every interface."""
+    """With ROS's LOCALHOST alone they are bound to every interface."""
     pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
     command = [sys.executable, "-m", "pallas_ros.nodes", "operator"]
     environment = {k: v for k, v in os.environ.items() if k not in middleware._PROFILE_VARIABLES}

@@ -1,5 +1,5 @@
-"""The base of every node, on real rclpy over loopback: parameters, transitions, callbacks that
-raise, diagnostics.
+"""The base class of nodes, on real rclpy over loopback: parameters, transitions, exceptions in
+callbacks, diagnostics.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ LIMIT_S = 20.0
 
 
 class Echo(PallasNode):
-    """Repeats what it hears; refuses what it is asked to refuse."""
+    """Republishes received messages; rejects requests when told to."""
 
     def __init__(self, **kwargs: Any) -> None:
         self.events: list[str] = []
@@ -70,7 +70,7 @@ class Echo(PallasNode):
 
 
 class World:
-    """A node under test, a node that talks to it, and what spins both."""
+    """A node under test, a node that communicates with it, and an executor for both."""
 
     def __init__(self, nodes: list[Any]) -> None:
         self.executor = make_executor()
@@ -94,7 +94,7 @@ class World:
         return node
 
     def talk(self) -> tuple[Any, list[str]]:
-        """What tells nodes something, and what they say."""
+        """Return a publisher to the node, and the list of messages received from it."""
         heard: list[str] = []
         self.peer.create_subscription(
             String, "/out", lambda message: heard.append(message.data), 10
@@ -220,8 +220,8 @@ def test_an_unknown_node_is_refused_with_the_closest_name() -> None:
 
 
 def test_one_event_takes_all_that_has_come_in(world: World) -> None:
-    """EventsExecutor loses events in a burst: what one event leaves unread would make every later
-    message late.
+    """EventsExecutor loses events in a burst: messages left unread by one event would delay all
+    later ones.
     """
     node = world.active()
     talk, heard = world.talk()
@@ -252,7 +252,7 @@ def test_a_latched_message_whose_event_was_lost_is_taken_all_the_same(world: Wor
 
 
 def disable_events(subscription: Any) -> None:
-    """As if the events of a subscription in an EventsExecutor were lost."""
+    """Simulate lost events of a subscription in an EventsExecutor."""
     maps = Path("/proc/self/maps").read_text().split()
     rcl = ctypes.CDLL(next(word for word in maps if word.endswith("librcl.so")))
     clear = rcl.rcl_subscription_set_on_new_message_callback
@@ -261,7 +261,7 @@ def disable_events(subscription: Any) -> None:
 
 
 def test_who_wants_the_newest_skips_and_counts_what_came_before(world: World) -> None:
-    """A node that cannot keep up leaves messages out; it never works off a queue of old ones."""
+    """A node that cannot keep up drops messages instead of processing a queue of old ones."""
     node = world.add()
     node.bring("configure")
     taken: list[str] = []
@@ -293,7 +293,7 @@ def test_a_raw_subscription_counts_stamps(world: World) -> None:
 
 
 class Busy(PallasNode):
-    """Hears more than it can work off: each message it takes makes two."""
+    """A node that receives more than it can process: each message causes two."""
 
     def __init__(self) -> None:
         self.ticks = self.heard = 0
@@ -330,7 +330,7 @@ def test_timers_run_in_a_node_that_gets_more_messages_than_it_can_work_off(world
 
 
 def test_rejected_messages_are_not_pending(world: World) -> None:
-    """A node that takes what has come in on all its topics takes no flood that way."""
+    """Otherwise taking all received messages would let a flood pass."""
     node = world.add()
     node.bring("configure")
     taken: list[str] = []
@@ -409,7 +409,7 @@ print("survived", flush=True)
 
 
 def test_topics_are_destroyed_while_endpoints_that_do_not_match_appear(ros_domain: int) -> None:
-    """rclpy's executor releases a waiting QoS event without the interpreter's lock."""
+    """rclpy's executor releases a pending QoS event without holding the GIL."""
     command = [sys.executable, "-c", _DESTROYED_WITH_EVENTS]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "survived" in ended.stdout, ended.stderr
@@ -472,7 +472,7 @@ print(answer(answer(asked()).get_result_async()).result.message, flush=True)
 
 
 def test_a_node_is_cleaned_up_while_a_goal_waits(ros_domain: int) -> None:
-    """A server that is destroyed then ends the process (ros2/rclpy issue 1644)."""
+    """Destroying the server then ends the process (ros2/rclpy issue 1644)."""
     command = [sys.executable, "-c", _CLEANED_UP_WITH_A_GOAL]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     said = [line for line in ended.stdout.splitlines() if not line.startswith("[")]

@@ -1,4 +1,4 @@
-"""Described parameters: what they take, what they refuse and with which words."""
+"""Described parameters: accepted and rejected values, and the messages."""
 
 import argparse
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_every_node_offers_the_same_sources_of_orientation() -> None:
 
 
 def test_the_supervisor_checks_its_settings_itself_and_agrees_with_the_node() -> None:
-    """Safety settings do not rely on the description of a parameter."""
+    """Safety settings do not rely on parameter descriptions."""
     from hpstm_ros.nodes.retarget_settings import supervisor_settings
 
     parameters = described("retarget")

@@ -1,4 +1,4 @@
-"""The rights of the nodes as an SROS2 policy: of what is given, and of nodes that run."""
+"""The rights of nodes as an SROS2 policy: from given endpoints, and from running nodes."""
 
 import time
 import xml.etree.ElementTree as ET

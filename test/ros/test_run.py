@@ -1,4 +1,4 @@
-"""The process that runs a node: its place on the machine."""
+"""The process that runs nodes: priority, signals and shutdown."""
 
 import contextlib
 import os
@@ -86,7 +86,7 @@ def _policies(pid: int) -> set[int]:
 
 @pytest.mark.skipif(not _permitted(), reason="real-time priority is not permitted here")
 def test_a_node_that_is_not_configured_has_no_priority_yet(ros_nodes: list[Any]) -> None:
-    """Models are loaded in `configure`, for seconds: at real-time priority nobody else would run
+    """`configure` loads models for seconds; at real-time priority no other process would run
     meanwhile.
     """
     peer = rclpy.create_node("peer")
@@ -117,15 +117,15 @@ def _threads(pid: int) -> list[str]:
 
 
 def _segments(pid: int) -> set[str]:
-    """Files of shared memory that a process has mapped."""
+    """Return the shared-memory files mapped by a process."""
     maps = Path(f"/proc/{pid}/maps").read_text().split()
     return {word for word in maps if re.fullmatch(r"/dev/shm/fastdds_[0-9a-f]+", word)}
 
 
 def test_after_ctrl_c_neither_the_node_nor_its_shared_memory_is_left(ros_nodes: list[Any]) -> None:
-    """DDS signs off by one best-effort message, which a busy machine may lose: once in three.
-
-    Each try has a name of its own, since a node whose message was lost stays for 20 s.
+    """DDS announces the end by one best-effort message, which is lost on a busy machine in one of
+    three cases. Each attempt has its own node name, since a node whose message was lost remains for
+    20 s.
     """
     peer = rclpy.create_node("peer")
     ros_nodes.append(peer)
@@ -153,7 +153,9 @@ def _ends_with_nothing_left(peer: Any, name: str) -> bool:
 
 
 def _forgotten(peer: Any, name: str) -> bool:
-    """Whether the node leaves the graph soon; one that did not sign off stays for 20 s."""
+    """Return whether the node leaves the graph soon; if its announcement was lost, it remains for
+    20 s.
+    """
     until = time.monotonic() + 5.0
     while name in peer.get_node_names():
         if time.monotonic() > until:
@@ -163,7 +165,7 @@ def _forgotten(peer: Any, name: str) -> bool:
 
 
 def _ended(script: str) -> "subprocess.CompletedProcess[str]":
-    """The process of a script that runs a node, after its end."""
+    """Run a script with a node; return the process after its end."""
     return subprocess.run(
         [sys.executable, "-c", script, "--ros-args"],
         stderr=subprocess.STDOUT,
@@ -186,7 +188,7 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 
 
 def test_ctrl_c_during_the_activation_lets_it_end() -> None:
-    """A transition that is broken off leaves the node's state machine unable to shut down."""
+    """After an interrupted transition the node's state machine cannot shut down."""
     ended = _ended(_INTERRUPTED_ACTIVATION)
     assert ended.returncode == 0
     assert "while stopping" not in ended.stdout
@@ -208,7 +210,7 @@ sys.exit(main("operator"))
 
 
 def test_ctrl_c_during_the_creation_leaves_nothing(ros_nodes: list[Any]) -> None:
-    """The process ended at once, and left its shared memory and the node."""
+    """Regression: the process ended at once and left its shared memory and the node."""
     peer = rclpy.create_node("peer")
     ros_nodes.append(peer)
     own = _segments(os.getpid())
@@ -235,7 +237,7 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 
 @pytest.mark.parametrize("autostart", [True, False])
 def test_ctrl_c_during_the_configuration_is_no_error(ros_nodes: list[Any], autostart: bool) -> None:
-    """With a manager, the exception was raised through rclpy, which logged a traceback."""
+    """Regression: with a manager, the exception was raised through rclpy, which logged a traceback."""
     peer = rclpy.create_node("peer")
     ros_nodes.append(peer)
     configure = peer.create_client(ChangeState, "/operator/change_state")
@@ -273,7 +275,7 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 
 
 def test_after_ctrl_c_nothing_is_processed() -> None:
-    """What a node still published then would come late, in a graph that shuts down."""
+    """A message published then would be late, while the graph shuts down."""
     ended = _ended(_INTERRUPTED_CALLBACK)
     assert ended.returncode == 0
     assert re.findall("active: .*", ended.stdout) == ["active: False"]
@@ -290,7 +292,7 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 def test_peers_hear_that_the_nodes_are_gone_before_the_process_leaves_dds(
     ros_nodes: list[Any],
 ) -> None:
-    """A peer that hears both at once may keep the nodes in its graph for good."""
+    """A peer that receives both at once may keep the nodes in its graph permanently."""
     peer = rclpy.create_node("peer")
     ros_nodes.append(peer)
     command = [sys.executable, "-c", _SLOW_SIGN_OFF, "--ros-args"]
@@ -331,7 +333,7 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 
 
 def test_a_task_that_raises_is_reported_and_ends_nothing() -> None:
-    """rclpy reads the logger of the only node with an index that its set does not have."""
+    """rclpy accesses the logger of the only node with an index that its set does not support."""
     ended = _ended(_RAISING_TASK)
     assert "Segmentation fault" not in ended.stdout
     assert "rclpy: RuntimeError: a task of rclpy (1 so far)" in ended.stdout

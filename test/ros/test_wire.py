@@ -1,4 +1,4 @@
-"""Samples and bodies written and read as bytes are what rclpy writes and reads."""
+"""Serialising samples and bodies directly gives the same bytes as rclpy."""
 
 import dataclasses
 import struct

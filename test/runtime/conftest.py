@@ -1,5 +1,5 @@
-"""A small streaming model with every kind of state that the released ones have: a window of
-vectors, a wrapped counter, an input handed through.
+"""A small streaming model with every kind of state of the released ones: a window of vectors, a
+wrapping counter, an input passed through.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ PERIOD = 64
 
 
 class SmallStep(nn.Module):
-    """Attends over the last frames, with rotary-like angles from a counter that wraps."""
+    """Attention over the last frames, with rotary-like angles from a wrapping counter."""
 
     output_names = ("pose", "energy", "next_window", "next_frame", "next_previous")
 

@@ -1,4 +1,4 @@
-"""A model that is asked for any number of rows."""
+"""A model that accepts any number of rows."""
 
 import threading
 from pathlib import Path
@@ -13,7 +13,7 @@ from pallas_ros.runtime import BatchedStream, batched
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
-    """Batch sizes that a model was asked for, which doubles its rows."""
+    """Batch sizes requested from a model that doubles its rows."""
     sizes: list[int] = []
 
     def opened(path: Path, backend: str, batch: int, expect: object) -> SimpleNamespace:

@@ -1,4 +1,4 @@
-"""What `pallas bench` writes and judges; that its measuring measures."""
+"""`pallas bench`: its output, its goals, and its measurements."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A model file that does not fit, or is not what it says, is refused with one sentence."""
+"""A model file that does not match, or whose description is wrong, is rejected with one sentence."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ Tensors = dict[str, list[Any]]
 def write(
     path: Path, inputs: Tensors, outputs: Tensors, kind: int = TensorProto.FLOAT, **metadata: Any
 ) -> Path:
-    """A graph that copies its first input into every output, signed."""
+    """Write a signed graph that copies its first input to every output."""
     nodes = [helper.make_node("Identity", [next(iter(inputs))], [name]) for name in outputs]
     graph = helper.make_graph(
         nodes,
@@ -153,7 +153,7 @@ def test_export_leaves_nothing_behind_when_it_fails(
 
 
 def test_data_read_is_data_run(tmp_path: Path) -> None:
-    """The file is read once: exchanging it afterwards changes nothing (no second look, no external
+    """The file is read once: replacing it afterwards has no effect (no second read, no external
     data).
     """
     from pallas_ros.runtime.onnxruntime_backend import OnnxRuntimeStream

@@ -1,4 +1,4 @@
-"""Manners of the real-time path."""
+"""Behaviour of the real-time path."""
 
 import os
 import subprocess
@@ -21,9 +21,7 @@ PERIOD = 16_666_667
 
 @given(st.lists(st.integers(0, 5 * PERIOD), max_size=200))
 def test_lag_never_grows(steps: list[int]) -> None:
-    """Frames come every period; the time at which a taken one starts is never two periods behind
-    when it came.
-    """
+    """Frames arrive every period; an accepted one never starts two periods after its arrival."""
     deadline = realtime.Deadline(PERIOD)
     free = 0
     taken = 0
@@ -64,9 +62,7 @@ def test_a_frame_far_behind_the_news_is_skipped_and_counted(lags: list[int]) -> 
 
 
 def test_a_frame_that_is_not_admitted_costs_no_step_and_gives_no_body() -> None:
-    """What the `pallas` node does with a `Deadline`: after a step that took three periods two
-    frames are left out.
-    """
+    """As the `pallas` node uses a `Deadline`: after a step of three periods two frames are dropped."""
     watch = realtime.Deadline(PERIOD)
     stepped = []
 

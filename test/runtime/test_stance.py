@@ -1,4 +1,4 @@
-"""Feet that stand stay in place, and the leg that holds them stays a leg."""
+"""Standing feet stay in place, and the corrected leg remains valid."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_a_foot_that_leaves_the_ground_returns_without_a_jump() -> None:
     st.lists(st.floats(0, 1), min_size=2, max_size=2),
 )
 def test_a_moved_leg_has_its_bones_and_its_foot(angles: list[float], contacts: list[float]) -> None:
-    """Whatever the legs do, positions are those of the orientations, and feet keep theirs."""
+    """For any legs, positions match the orientations, and feet keep their orientation."""
     lock = StanceLock(SKELETON)
     for frame, vectors in enumerate(np.array(angles).reshape(2, 4, 3)):
         given_R = pose(vectors)
@@ -102,7 +102,7 @@ def test_after_a_gap_feet_stand_where_they_are_seen(gap: float) -> None:
 
 
 def test_a_straight_leg_is_not_torn() -> None:
-    """An ankle that stays behind further than the leg is long."""
+    """If the ankle stays behind by more than the length of the leg."""
     lock = StanceLock(SKELETON)
     for frame in range(30):
         R = pose(np.zeros((4, 3)))

@@ -1,4 +1,4 @@
-"""Every backend is the same stream: same numbers, same manners."""
+"""All backends implement the same stream: same values, same behaviour."""
 
 import importlib
 import sys
@@ -19,7 +19,7 @@ Opener = Callable[..., Stream]
 
 @pytest.fixture(params=BACKENDS)
 def open_small(request: pytest.FixtureRequest, small_model: Path, small_step: object) -> Opener:
-    """Opens the small model on one backend; TensorRT is skipped, visibly, where no GPU runs it."""
+    """Open the small model on one backend; skip TensorRT if no GPU runs it."""
 
     def opener(batch: int = 1) -> Stream:
         if request.param == "torch":

@@ -1,5 +1,5 @@
-"""TensorRT without a GPU: engines built ahead of time for real; the stream's logic on a simulated
-device whose memory is this machine's.
+"""TensorRT without a GPU: engines are really built ahead of time; the stream's logic runs on a
+simulated device with host memory.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ RELEASED = sorted(path for path in MODELS.glob("*.onnx"))
 
 
 def rtx() -> None:
-    """Skip, visibly, where no TensorRT can build ahead of time."""
+    """Skip if TensorRT cannot build ahead of time."""
     try:
         if not hasattr(engines.tensorrt(), "ComputeCapability"):
             pytest.skip("this TensorRT cannot build ahead of time")
@@ -52,15 +52,15 @@ def test_wrong_settings_are_refused(small_model: Path, settings: dict[str, Any])
 
 
 def floats(address: int, size: int) -> np.ndarray:
-    """The memory at an address as bytes."""
+    """Return the memory at an address as floats."""
     return np.ctypeslib.as_array(
         ctypes.cast(address, ctypes.POINTER(ctypes.c_ubyte)), shape=(size,)
     )
 
 
 class SimulatedGpu(Cuda):
-    """A device whose memory is the host's and whose stream runs at once, or, while a graph is
-    captured, only records.
+    """A device with host memory whose stream executes immediately or, during graph capture, only
+    records.
     """
 
     def __init__(self) -> None:
@@ -126,9 +126,7 @@ class SimulatedGpu(Cuda):
 
 
 class SimulatedEngine:
-    """Runs the model by ONNX Runtime on the addresses it is given; an execution context and an
-    engine in one.
-    """
+    """Runs the model with ONNX Runtime on the given addresses; execution context and engine in one."""
 
     def __init__(self, data: bytes, gpu: SimulatedGpu, batch: int) -> None:
         self.session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -169,7 +167,7 @@ class SimulatedEngine:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimulatedGpu:
-    """A simulated GPU, with a cache folder of its own and engines that are the model's bytes."""
+    """A simulated GPU with a separate cache folder; its engines are the model's bytes."""
     device = SimulatedGpu()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(

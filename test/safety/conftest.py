@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import what they share (`supervised`)."""
+"""Make the shared module `supervised` importable."""
 
 import sys
 from pathlib import Path

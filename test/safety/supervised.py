@@ -1,4 +1,4 @@
-"""A supervisor on a bare clock, for the tests."""
+"""A supervisor on a simulated clock, for the tests."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ LIMITS = Limits(
 
 
 class Rig:
-    """A supervisor, a clock, an arm that follows, and a record of what was sent."""
+    """A supervisor, a clock, an ideal arm, and a record of the commands."""
 
     def __init__(self, **changes: object) -> None:
         self.supervisor = Supervisor(

@@ -1,4 +1,4 @@
-"""The judge is judged: commands that keep to the limits pass, and each way of breaking one is
+"""Tests of the independent checker: commands within the limits pass, and each kind of violation is
 found.
 """
 
@@ -30,7 +30,7 @@ def limits(n: int = 2) -> Limits:
 
 
 def smooth() -> tuple[np.ndarray, np.ndarray]:
-    """A motion well within the limits: velocity 0.8, acceleration 1.6, jerk 3.2 at most."""
+    """A motion well within the limits: at most velocity 0.8, acceleration 1.6, jerk 3.2."""
     times = np.arange(N, dtype=np.int64) * PERIOD
     return times, 0.4 * np.sin(2 * times * 1e-9)[:, None] * np.array([1.0, -0.5])
 

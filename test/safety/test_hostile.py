@@ -1,5 +1,5 @@
-"""Hostile scenarios through retargeting and supervisor on real robots: a small budget here, a
-million frames by benchmarks/hostile.py.
+"""Hostile scenarios for retargeting and supervisor on real robots, with a small budget;
+benchmarks/hostile.py runs a million frames.
 """
 
 from collections.abc import Callable
@@ -57,8 +57,8 @@ between two calls, an emergency stop while disengaged.
 
 
 def test_stamps_are_compared_with_those_of_the_same_person() -> None:
-    """While the arm is not engaged, bodies of several people are accepted, each with a clock of
-    its own: seeds 48, 53 and 55 of benchmarks/hostile.py were blamed for it.
+    """While the arm is not engaged, bodies of several people with separate clocks are accepted.
+    Regression: false failures of seeds 48, 53 and 55 of benchmarks/hostile.py.
     """
     permission = Permission(SupervisorSettings())
     bodies = WavingBodies(np.random.default_rng(0), 2)
@@ -70,8 +70,8 @@ def test_stamps_are_compared_with_those_of_the_same_person() -> None:
 
 
 def test_an_arm_that_stopped_by_itself_has_no_operator_for_whom_others_are_strangers() -> None:
-    """Seed 368 of benchmarks/hostile.py (g1) was blamed for it: the arm had not followed for two
-    seconds, and had stopped until it is reset.
+    """Regression: false failure of seed 368 of benchmarks/hostile.py (g1), where the arm did not
+    follow for two seconds and stopped until it was reset.
     """
     permission = Permission(SupervisorSettings())
     bodies = WavingBodies(np.random.default_rng(0), 3)
@@ -96,7 +96,7 @@ def test_no_limit_is_violated(robot: str, seed: int, frames: int) -> None:
 
 
 def test_no_limit_is_violated_when_what_is_near_was_looked_for_before() -> None:
-    """As the node does: after a command, for the next body."""
+    """As in the node: after a command, for the next body."""
     assert HostileRun(load_robot("panda"), 3, 200, looks_around=True).run().violations == []
 
 
@@ -154,7 +154,7 @@ def test_a_gripper_supervisor_broken_on_purpose_is_found(
 
 
 def test_stories_do_move_the_arm() -> None:
-    """A supervisor that never moved would pass every limit."""
+    """A supervisor that never moves would violate no limit."""
     verdict = HostileRun(load_robot("uarm"), 1, 300).run()
     assert verdict.led > 0.2
     assert verdict.tracked > 0.1
@@ -200,7 +200,7 @@ def _slow_velocities(self: Supervisor, *args: Any) -> Any:
 def test_a_supervisor_broken_on_purpose_is_found(
     monkeypatch: pytest.MonkeyPatch, method: str, broken: Callable[..., Any], says: str, seed: int
 ) -> None:
-    """The judge is judged here too; each seed presses the button concerned."""
+    """Tests the checker; each seed presses the relevant button."""
     monkeypatch.setattr(Supervisor, method, broken)
     assert says in " ".join(HostileRun(load_robot("uarm"), seed, 300).run().violations)
 

@@ -1,5 +1,5 @@
-"""What the supervisor asks of its inputs: the operator's own measurements, a switch that is there,
-commands that arrive.
+"""Requirements of the supervisor on its inputs: recent measurements of the operator, a connected
+switch, delivered commands.
 """
 
 import math
@@ -17,7 +17,7 @@ from pallas_ros.body.errors import PallasError
 
 
 class Crowd(Rig):
-    """A rig whose bodies have ids and measurements of an age."""
+    """A rig whose bodies have ids and measurements of a given age."""
 
     def __init__(self, **changes: object) -> None:
         super().__init__(**changes)
@@ -100,7 +100,7 @@ def test_an_operator_who_stays_away_disengages_the_arm() -> None:
 
 @pytest.mark.parametrize("period", [0.006, 0.008, 1 / 60])
 def test_bodies_that_repeat_an_old_measurement_stop_the_arm_in_time(period: float) -> None:
-    """What a stopped estimator leaves behind is a smoother that goes on with new stamps."""
+    """After an estimator has stopped, a smoother may continue with new stamps."""
     rig = Crowd(period=period)
     rig.tracking()
     rig.measured = lost = rig.now
@@ -236,7 +236,7 @@ def test_a_connection_that_is_wrong_holds_the_arm() -> None:
 
 
 class Late(Rig):
-    """An arm that gets what it is sent some time later, and sags by some more."""
+    """An arm that receives its commands late and sags."""
 
     def __init__(self, delay: float, sag: float = 0.0) -> None:
         self.delay = delay

@@ -1,4 +1,4 @@
-"""Whom the arm follows: choosing the operator, the lock, and who does not take over."""
+"""Choice of the operator, the lock on the operator, and rejection of other people."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def body(name: str, x: float, y: float = 0.0, hand_up: bool = False) -> BodyFram
 
 
 class Room:
-    """People who are seen frame after frame."""
+    """People observed frame by frame."""
 
     def __init__(self, **settings: object) -> None:
         self.people = People(OperatorSettings(**settings))  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ class Room:
         self.engagement = 0
 
     def see(self, *bodies: BodyFrame, frames: int = 1) -> list[str]:
-        """Who was let lead in the last frame."""
+        """Return who was allowed to lead in the last frame."""
         for _ in range(frames):
             self.now += FRAME
             led = []

@@ -1,4 +1,4 @@
-"""The judge of benchmarks/soak_hostile.py: what it makes one motion of the arm's commands."""
+"""The judge of benchmarks/soak_hostile.py: how it divides the arm's commands into motions."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ OFF_RAD = 2e-4
 
 
 class Arm:
-    """A supervised arm that lags a little, and its commands as they are published."""
+    """A supervised arm with a small lag, and its commands as published."""
 
     def __init__(self) -> None:
         self.robot = load_robot(ROBOT)
@@ -43,7 +43,7 @@ class Arm:
         self.teleoperation.stands(self.now, self.at)
 
     def tick(self) -> None:
-        """One command, and the joint states after it."""
+        """Compute a command, then feed the joint states."""
         command = self.teleoperation.tick(self.now)
         if command.send:
             names = list(self.robot.joint_names)
@@ -52,7 +52,7 @@ class Arm:
         self.teleoperation.joints(self.now, self.now, self.robot.joint_names, self.at)
 
     def waves(self, ticks: int) -> None:
-        """Follows a goal to and fro."""
+        """Follow a goal that moves back and forth."""
         for tick in range(ticks):
             self.now += PERIOD
             goal = self.robot.q_ready + 0.3 * np.sin(tick / 40)
@@ -68,7 +68,7 @@ def judged(commands: list[Any]) -> tuple[Judge, list[str]]:
 
 
 def test_an_arm_engaged_at_the_instant_at_which_it_comes_to_rest_begins_a_stream() -> None:
-    """Its first command is of the instant at which the last one ends, a little beside."""
+    """Its first command has the time of the end of the last one, at a slightly different position."""
     arm = Arm()
     assert not arm.supervisor.engage(arm.now)
     arm.waves(200)

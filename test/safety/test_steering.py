@@ -1,5 +1,5 @@
-"""The way to a goal: the tip keeps its way where joints cannot, and what a goal's motion is taken
-for.
+"""The path to a goal: the tip keeps its path if joints are slow, and the interpretation of a goal's
+motion.
 """
 
 from functools import cache
@@ -31,8 +31,8 @@ def panda() -> tuple[RobotDescription, PinocchioGuard]:
 
 
 def swivelled(q: np.ndarray, turn: float) -> np.ndarray:
-    """Another posture (n,) with the tip where it is at ``q``: the first joint turned by ``turn``,
-    the others make up for it.
+    """Return another posture (n,) with the tip unchanged: the first joint is turned by ``turn``,
+    and the others compensate.
     """
     guard = panda()[1]
     p = guard.tips(q)[0]
@@ -49,7 +49,7 @@ def swivelled(q: np.ndarray, turn: float) -> np.ndarray:
 @few
 @given(st.sampled_from([-0.3, -0.2, -0.1, 0.1, 0.2, 0.3]), st.sampled_from([0.004, 0.008, 1 / 60]))
 def test_the_tip_stays_while_the_arm_takes_another_posture(turn: float, period: float) -> None:
-    """Joints of different speeds, each as fast as it can, would carry the hand off by one to two
+    """Joints with different speeds, each at its maximum, would displace the hand by one to two
     centimetres.
     """
     robot, guard = panda()
@@ -68,7 +68,7 @@ def test_the_tip_stays_while_the_arm_takes_another_posture(turn: float, period: 
 @few
 @given(st.integers(0, 5), st.sampled_from([-0.25, -0.1, 0.1, 0.25]))
 def test_the_tip_goes_to_a_goal_that_stands_and_not_beyond_it(joint: int, turn: float) -> None:
-    """Found by looking: first, it went a third of the way too far, and half of it aside."""
+    """Regression: it overshot by a third of the distance, and deviated sideways by half of it."""
     robot, guard = panda()
     goal = robot.q_ready.copy()
     goal[joint] = np.clip(goal[joint] + turn, robot.lower[joint] + 0.05, robot.upper[joint] - 0.05)

@@ -1,6 +1,4 @@
-"""The supervisor on a bare clock: its states, its watchdogs, and that what it sends can
-be trusted.
-"""
+"""The supervisor on a simulated clock: states, watchdogs, and validity of its commands."""
 
 import numpy as np
 import pytest
@@ -29,7 +27,7 @@ def test_engaging_needs_joint_states() -> None:
 
 
 def test_engaging_on_one_joint_state_is_refused() -> None:
-    """The first, or the first after a silence: the arm may be anywhere by now."""
+    """After the first one, or the first after a silence, the arm may be anywhere."""
     rig = Rig()
     rig.supervisor.measured(rig.now + 1, rig.now + 1, rig.q)
     assert "too short a time" in rig.supervisor.engage(rig.now + 2)
@@ -57,7 +55,9 @@ def test_engaging_outside_the_limits_is_refused() -> None:
 
 
 def test_engaging_an_arm_that_moves_is_refused() -> None:
-    """Or one whose joint states jump: a single wrong sample would be taken for where it is."""
+    """The same applies to joint states that jump: a single wrong sample would be taken for the
+    position.
+    """
     rig = Rig()
     rig.step(20)
     rig.supervisor.measured(rig.now + 1, rig.now + 1, np.array([0.0, 0.7, 0.0]))
@@ -256,7 +256,7 @@ def test_a_clock_jump_stops_and_then_continues(jump: int) -> None:
 
 
 def test_a_clock_that_jumps_back_between_two_calls_moves_the_grid_once() -> None:
-    """Found by a hostile scenario: goal and tick both took the step back into account."""
+    """Regression from a hostile scenario: goal and tick both compensated the step."""
     rig = Rig().tracking()
     rig.now -= 3 * NS
     rig.supervisor.goal(rig.now, rig.now, rig.goal)
@@ -265,7 +265,7 @@ def test_a_clock_that_jumps_back_between_two_calls_moves_the_grid_once() -> None
 
 
 def test_an_emergency_stop_while_disengaged_commands_nothing() -> None:
-    """Found by a hostile scenario: the arm was commanded to wherever it was measured to be."""
+    """Regression from a hostile scenario: the arm was commanded to its measured position."""
     rig = Rig()
     rig.step(20)
     rig.supervisor.emergency_stop(rig.now, "test")

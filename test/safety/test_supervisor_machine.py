@@ -1,4 +1,4 @@
-"""The supervisor under whatever is called in whatever order (Hypothesis)."""
+"""The supervisor under arbitrary calls in any order (Hypothesis)."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from supervised import NS, N, Rig, S
 
 
 class HostileSupervisor(RuleBasedStateMachine):
-    """Whatever is called in whatever order: no limit is violated, nothing is raised, every message
-    ends at rest.
+    """Arbitrary calls in any order: no limit is violated, nothing is raised, every message ends at
+    rest.
     """
 
     @initialize(start=st.lists(st.floats(-0.4, 0.4), min_size=N, max_size=N))

@@ -45,8 +45,8 @@ def walk() -> NDArray[np.float64]:
 
 @pytest.fixture(scope="session")
 def noisy(walk: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The walk with the noise model of docs/guide/conventions.md, made here without torch or the
-    training's code.
+    """The walk with the noise model of docs/guide/conventions.md, implemented here without torch or
+    training code.
     """
     rng = np.random.default_rng(5)
     out = walk + 0.012 * rng.standard_normal(walk.shape)
@@ -57,7 +57,7 @@ def noisy(walk: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @pytest.fixture(scope="session")
 def model() -> Path:
-    """The released network; skips, visibly, where it is not there."""
+    """The released network; skip if it is missing."""
     path = share() / "models" / "hpstm.onnx"
     if not path.is_file():
         pytest.skip("models/hpstm.onnx is not there: train it (pallas train hpstm)")

@@ -1,5 +1,5 @@
-"""Pose formats: every file is sound, bodies come out where they stand, and what is not a person is
-refused with a sentence.
+"""Pose formats: every file is valid, bodies are placed correctly, and input that is not a person is
+rejected with a sentence.
 """
 
 from pathlib import Path
@@ -38,8 +38,8 @@ REST = Skeleton.from_height().rest_positions
 
 
 def points_of(name: str) -> F64:
-    """What an estimator of this format reports of a person in the T-pose: points that a joint is
-    made of lie at the joint, others are missing.
+    """Return the points an estimator of this format reports for a person in the T-pose: points used
+    for a joint are at the joint, others are missing.
     """
     form = load_format(name)
     out = np.full((len(form.points), 3), np.nan)
@@ -119,7 +119,7 @@ LYING = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 def test_a_body_lying_from_the_start_is_rejected_unless_axes_are_set() -> None:
-    """Optical axes that nobody set gave a body lying in the air, without a word."""
+    """Regression: with unset optical axes, the body floated in a lying posture without any message."""
     standing = points_of("coco_17")
     lying = standing @ LYING + np.array([0.0, 0.0, 0.3])
     adapter = PoseAdapter(load_format("coco_17"))

@@ -1,6 +1,4 @@
-"""What cameras do: joints never in view, ids that change all the time, more people than there is
-room for.
-"""
+"""Behaviour of cameras: joints never in view, constantly changing ids, more people than the limit."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +21,7 @@ SECOND = 1_000_000_000
 
 
 def person(stamp: int, name: str, at: tuple[float, float] = (0.0, 0.0)) -> BodyFrame:
-    """Somebody who stands with the arms hanging and sways a little."""
+    """A standing person with hanging arms who sways slightly."""
     skeleton = Skeleton.from_height()
     q = np.tile(rotations.IDENTITY, (len(JOINTS), 1))
     sway = 0.05 * np.sin(stamp * 3e-9)

@@ -1,4 +1,4 @@
-"""Classical filters: exact where theory says so, delayed by what they say, robust to holes."""
+"""Classical filters: exact where theory predicts it, with the stated delay, robust to gaps."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
-"""The network's structure, which holds whatever it has learned: bones, frames, what moves with the
-input; and that training resumes.
+"""Structural properties of the network, independent of training: bone lengths, frames,
+equivariance; and resuming of training.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ PARENT = [max(p, 0) for p in PARENTS]
 
 @pytest.fixture(scope="module")
 def network() -> Hpstm:
-    """An untrained network whose every part is awake."""
+    """An untrained network without zero-initialised parts."""
     torch.manual_seed(0)
     net = Hpstm(HpstmConfig(width=32, heads=2, hidden=32, layers=1)).eval()
     with torch.no_grad():
@@ -116,9 +116,7 @@ def test_a_body_turned_any_way_and_shifted_gives_the_same_turned_and_shifted(
 
 
 def test_a_network_that_has_learned_nothing_is_a_filter(walk: F64) -> None:
-    """Zero output is a robust local polynomial on the manifold: what training adds can only start
-    from there.
-    """
+    """With zero output it is a robust local polynomial on the manifold, from which training starts."""
     torch.manual_seed(0)
     net = Hpstm(HpstmConfig()).eval()
     points = windows(walk)

@@ -1,5 +1,5 @@
-"""The nodes `pose_adapter` and `hpstm` over real DDS: from a pose estimator's message and a
-camera's transform to a smooth body with covariance.
+"""The nodes `pose_adapter` and `hpstm` over real DDS: from an estimator's message and a camera
+transform to a smooth body with covariance.
 """
 
 from collections.abc import Callable
@@ -45,8 +45,8 @@ FRAME_NS = 1e9 / 60
 
 
 def seen_by_camera(form: PoseFormat, joints: F64) -> F64:
-    """The format's points of joints (22, 3) m in odom, in the camera's optical frame; a point that
-    no joint is made of is missing.
+    """Return the format's points for joints (22, 3) m in odom, in the camera's optical frame;
+    points not used for a joint are missing.
     """
     points = np.full((len(form.points), 3), np.nan)
     for joint in np.argsort((form.weights > 0).sum(1))[::-1]:
@@ -55,7 +55,7 @@ def seen_by_camera(form: PoseFormat, joints: F64) -> F64:
 
 
 class Graph:
-    """Some nodes, a peer that plays the estimator and hears what comes out, and what spins them."""
+    """Some nodes, a peer that replaces the estimator and receives the output, and an executor."""
 
     def __init__(self, nodes: list[Any]) -> None:
         self.peer = rclpy.create_node("estimator")
@@ -127,7 +127,9 @@ def graph(ros_nodes: list[Any]) -> Graph:
 
 
 def connect(graph: Graph, points: F64) -> int:
-    """Show still bodies until one came through the whole graph; the stamp (ns) to go on from."""
+    """Publish still bodies until one has passed the whole graph; return the stamp (ns) to continue
+    from.
+    """
     stamp: int = graph.peer.get_clock().now().nanoseconds
 
     def again() -> None:

@@ -1,5 +1,5 @@
-"""The streaming smoother: delay, stamps, gaps, failures of the estimator, bones; with the classical
-method and with the released network.
+"""The streaming smoother: delay, stamps, gaps, estimator failures, bone lengths; with the classical
+method and the released network.
 """
 
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_bones_do_not_stretch_and_rotations_agree_with_positions(noisy: F64, mod
 
 
 def test_the_answer_moves_with_the_input(noisy: F64, model: Path) -> None:
-    """Shifted far away and turned, the same body comes out, shifted and turned."""
+    """The output of a translated and rotated body is translated and rotated equally."""
     angle = 2.0
     R = np.array(
         [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]]
@@ -187,8 +187,8 @@ def test_swapped_sides_are_put_right(noisy: F64) -> None:
 
 
 def test_sides_exchanged_in_a_bodys_first_frames_are_not_kept(noisy: F64) -> None:
-    """Found by a hostile file: what came first was believed, and all that was right for seven
-    seconds 'put right'.
+    """Regression from a hostile file: the first frames were trusted, and seven seconds of correct
+    frames were swapped.
     """
     gate = Gate()
     mirrored = list(MIRROR)
@@ -322,8 +322,8 @@ def test_settings_out_of_range_are_refused(key: str, value: object) -> None:
 def test_smooth_accepts_a_hostile_file_and_reports_its_failures(
     walk: F64, noisy: F64, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A third of the frames dropped, joints missing, spikes of 200 mm and sides exchanged, the
-    first frames' too.
+    """A third of the frames dropped, missing joints, spikes of 200 mm and exchanged sides, also in
+    the first frames.
     """
     rng = np.random.default_rng(11)
     points = noisy.copy()

@@ -1,5 +1,5 @@
-"""Stamps that leap, clocks that are set, measurements from the future: nothing blinds the smoother
-for good.
+"""Stamps that jump, clocks that are set, measurements from the future: the smoother always
+recovers.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def body(stamp: int, **changes: object) -> BodyFrame:
 
 
 class Stream:
-    """Bodies at 60 Hz through `Bodies`, 5 ms late, ticked as the node does."""
+    """Bodies at 60 Hz through `Bodies`, 5 ms late, with ticks as in the node."""
 
     def __init__(self, method: str = "bypass") -> None:
         self.bodies = Bodies(SmootherSettings(method=method))
@@ -109,7 +109,7 @@ def test_a_body_that_does_not_say_when_it_was_measured_was_measured_at_its_stamp
 
 
 def test_an_old_measurement_stays_old_and_a_bridged_body_has_a_remark() -> None:
-    """The watchdog of the arm goes by it."""
+    """The arm's watchdog depends on it."""
     stream = Stream()
     stream.run(30)
     old = stream.now - 2 * NS

@@ -1,4 +1,4 @@
-"""ZED's own message: people, formats and confidences as the camera reports them."""
+"""ZED's own message: people, formats and confidences as reported by the camera."""
 
 import sys
 from types import ModuleType, SimpleNamespace

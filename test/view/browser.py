@@ -1,5 +1,5 @@
-"""Debian's Chromium, headless, by its own debugging protocol: enough to open a page, ask it things
-and photograph it.
+"""Headless Chromium from Debian, controlled by its debugging protocol: open a page, query it and
+take pictures.
 """
 
 import base64
@@ -51,7 +51,7 @@ class Browser:
         self._number = 0
 
     def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-        """Wait for ``condition`` to be true, and return what it gave."""
+        """Wait until ``condition`` is true; return its value."""
         end = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < end, "it did not happen"
@@ -59,7 +59,7 @@ class Browser:
         return value
 
     def call(self, method: str, **arguments: Any) -> Any:
-        """A command of the debugging protocol."""
+        """Send a command of the debugging protocol."""
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": arguments}))
         while True:
@@ -80,8 +80,8 @@ class Browser:
         )
 
     def place(self, selector: str) -> tuple[float, float, float, float] | None:
-        """Left, top, width and height in pixels of the first element that ``selector`` finds, or
-        None.
+        """Return left, top, width and height in pixels of the first element matching ``selector``,
+        or None.
         """
         found = self.ask(
             f"(() => {{const e = document.querySelector({json.dumps(selector)}); if (!e) return"
@@ -91,7 +91,7 @@ class Browser:
         return None if found is None else tuple(found)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 8) -> None:
-        """Press the mouse at ``start``, move it to ``end`` and let it go."""
+        """Press the mouse at ``start``, move it to ``end`` and release it."""
         button = {"button": "left", "buttons": 1, "clickCount": 1}
         self.call("Input.dispatchMouseEvent", type="mousePressed", x=start[0], y=start[1], **button)
         for step in range(1, steps + 1):
@@ -103,16 +103,16 @@ class Browser:
 
     @property
     def words(self) -> str:
-        """What there is to read on the page."""
+        """Return the text of the page."""
         return str(self.ask("document.body ? document.body.innerText : ''") or "")
 
     def picture(self) -> np.ndarray:
-        """The page as it looks, (height, width, 3)."""
+        """Return an image of the page, (height, width, 3)."""
         data = self.call("Page.captureScreenshot", format="png")["data"]
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
     def close(self) -> None:
-        """End it."""
+        """End the browser."""
         self._socket.close()
         self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""Forces in the web viewer, without a browser: what is drawn where, and what is hidden."""
+"""Forces in the web viewer, without a browser: positions and visibility of the drawn elements."""
 
 from types import SimpleNamespace as Record
 

@@ -1,6 +1,4 @@
-"""The figure: its URDF, joint angles and transforms give back the pose they were made from, in
-every reader.
-"""
+"""The human figure: URDF, joint angles and transforms reproduce the original pose in every reader."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What the live viewer shows where a publisher sends bytes that are no message."""
+"""The live viewer with publishers that send invalid bytes."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from pallas_ros.nodes import live
 
 
 class Taps:
-    """Hands over prepared messages."""
+    """Delivers prepared messages."""
 
     came: tuple[BagMessage, ...] = ()
 

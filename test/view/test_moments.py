@@ -1,6 +1,4 @@
-"""What the viewer shows where several people are in view, and of status messages from before there
-was an operator.
-"""
+"""The viewer with several people in view, and with older status messages without an operator."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""The viewer's charts: filled from the recording wherever one jumps, and no more than the seconds
-they show.
+"""The viewer's charts: filled from the recording at any seek position, and limited to the displayed
+seconds.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def server() -> Iterator[viser.ViserServer]:
 
 
 def moment(time: float) -> Moment:
-    """Its figures say what time it is."""
+    """A moment whose values equal its time."""
     return Moment(
         time,
         plots={"clock": time},

@@ -1,5 +1,5 @@
-"""Reports and exported motion: complete, self-contained, whole or not at all, and readable by
-others.
+"""Reports and exported motion: complete, self-contained, written completely or not at all, and
+readable by other tools.
 """
 
 import csv
@@ -50,7 +50,7 @@ CALIBRATION = Calibration(
 
 
 def add_arm(bag: BagWriter, store: Any, stamp: int, angle: float) -> None:
-    """A measured joint angle, and one commanded 0.25 rad further."""
+    """Add a measured joint angle, and a commanded one 0.25 rad away."""
     types = store.types
     header = types["std_msgs/msg/Header"](
         stamp=types["builtin_interfaces/msg/Time"](0, 0), frame_id=""
@@ -78,7 +78,7 @@ def make_bag(
     path: Path, motion: Motion, delay_ns: int = 7_000_000, remarks: tuple[str, ...] = ()
 ) -> Path:
     """A bag of bodies, each received ``delay_ns`` after its newest sample, with a gap of 0.5 s and
-    a supervisor that stops.
+    a supervisor stop.
     """
     store = _known_types()
     message_definition("pallas/msg/BodyPose")
@@ -369,7 +369,7 @@ def test_a_stamp_is_read_from_the_first_bytes(data: bytes) -> None:
 
 
 def read_bvh(path: Path) -> tuple[list[str], np.ndarray]:
-    """Joint names and world positions (T, J, 3) in cm by the `bvh` library's parsing and plain
+    """Return joint names and world positions (T, J, 3) in cm, using the `bvh` library and plain
     forward kinematics.
     """
     bvh = pytest.importorskip("bvh", reason="needs the test package bvh")

@@ -1,4 +1,4 @@
-"""Plots of pages: whole and plain SVG whatever is drawn, the same bytes for the same data."""
+"""Plots of pages: complete and plain SVG for any input, and identical bytes for identical data."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ HOSTILE = "</svg><script>x</script> $\\frac{ &amp; \x00\x1b\ud800 \" onload='"
 
 
 def parsed(html: str) -> ElementTree.Element:
-    """The elements of some plots and their legends."""
+    """Return the elements of some plots and their legends."""
     return ElementTree.fromstring(f"<div>{html}</div>")
 
 

@@ -1,5 +1,5 @@
-"""The web viewer in Debian's Chromium: it loads, moves, follows the time line, survives the graph
-going away; and its door.
+"""The web viewer in Debian's Chromium: it loads, moves, follows the timeline, survives the end of
+the graph; and access control.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ def browser() -> Iterator[Browser]:
 
 
 def body_picture(browser: Browser) -> np.ndarray:
-    """The part of the page where the figure is, without the controls."""
+    """Return the part of the page that shows the body, without the controls."""
     return browser.picture()[:, :600].astype(int)
 
 
@@ -139,7 +139,7 @@ def test_another_address_wants_a_token(motion_file: Path) -> None:
 
 
 def get(address: str, **headers: str) -> tuple[int, str, str]:
-    """Status, text and cookie of a request that follows no redirect."""
+    """Return status, text and cookie of a request without following redirects."""
 
     class Stay(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The visualizer on real DDS, and the RViz and Foxglove files against what it really publishes."""
+"""The visualizer over real DDS, and the RViz and Foxglove files against its published topics."""
 
 import json
 import time
@@ -34,7 +34,7 @@ RVIZ_TYPES = {
 
 
 class Graph:
-    """The visualizer, and someone who publishes a body and listens."""
+    """The visualizer, and a peer that publishes a body and subscribes."""
 
     def __init__(self) -> None:
         from geometry_msgs.msg import PoseStamped
