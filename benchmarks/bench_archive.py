@@ -28,7 +28,7 @@ from pallas_ros.imu.virtual import VirtualSensors
 
 
 def write_recording(path: Path, seconds: float, seed: int) -> None:
-    """An IMU recording (.npz) as the guide describes it, of simulated sensors."""
+    """Write an IMU recording (.npz) of simulated sensors, in the format of the guide."""
     samples = VirtualSensors(seed=seed).samples(demo_motion(seconds))
     of = {site: [sample for name, sample in samples if name == site] for site in SITES}
     count = min(len(row) for row in of.values())
@@ -45,7 +45,7 @@ def write_recording(path: Path, seconds: float, seed: int) -> None:
 
 
 def seconds_of(command: list[str]) -> float:
-    """Wall clock of a command that succeeds."""
+    """Return the wall time of a command that must succeed."""
     begun = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         status = pallas(command)
@@ -58,7 +58,7 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--recordings", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of each")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of each in s")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--json", metavar="F")
     args = parser.parse_args()

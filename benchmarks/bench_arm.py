@@ -50,7 +50,7 @@ _DELAYS_MS = range(-20, 121, 2)
 
 
 class Operator:
-    """Publishes bodies and the dead-man switch, and stores the received messages."""
+    """Publishes bodies and the dead-man switch, and stores received messages."""
 
     def __init__(self, robot: str) -> None:
         """``robot`` as for `load_robot`."""
@@ -115,7 +115,7 @@ class Operator:
         self.goals[number].append((from_stamp(message.header.stamp), np.array([p.x, p.y, p.z])))
 
     def figures(self, since: int) -> dict[str, float]:
-        """Figures of all messages received from ``since`` ns on."""
+        """Compute the metrics of all messages received since ``since`` ns."""
         times, q = executed(self.commands)
         violations = check(times, q, limits_of(self.robot, 3.0))
         measured = [
@@ -149,8 +149,8 @@ class Operator:
 
 
 def _distance(at: NDArray[np.int64], tips: F64, when: NDArray[np.int64], where: F64) -> float:
-    """Mean distance in mm of tips (N, A, 3) at times (N,) from points (M, A, 3) at times (M,), the
-    worse arm.
+    """Return the mean distance in mm of tips (N, A, 3) at times (N,) from points (M, A, 3) at times
+    (M,), for the worse arm.
     """
     wanted = np.empty_like(tips)
     for arm, axis in np.ndindex(tips.shape[1:]):
@@ -159,18 +159,16 @@ def _distance(at: NDArray[np.int64], tips: F64, when: NDArray[np.int64], where: 
 
 
 def main() -> int:
-    """Print the figures of one robot."""
+    """Measure one robot and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--robot", default="panda")
     parser.add_argument("--seconds", type=float, default=12.0, help="of motion (default: 12)")
     parser.add_argument(
-        "--tip-speed", type=float, default=3.0, help="m/s (default: 3, as good as none)"
+        "--tip-speed", type=float, default=3.0, help="m/s (default: 3, effectively unlimited)"
     )
-    parser.add_argument(
-        "--json", type=Path, help="write the figures here too, after those that are there already"
-    )
+    parser.add_argument("--json", type=Path, help="also append the figures to this file")
     args = parser.parse_args()
     parameters = ["-p", f"robot:={args.robot}"]
     start = [sys.executable, "-m", "pallas_ros.nodes"]
@@ -200,7 +198,7 @@ def main() -> int:
             return 1
         operator.commands.clear()
         said = "no answer to the service"
-        for _ in range(10):  # refused while joint states have only begun to arrive
+        for _ in range(10):  # rejected until enough joint states have arrived
             answer = operator.engage.call_async(Trigger.Request())
             executor.spin_until_future_complete(answer, timeout_sec=5)
             if answer.done():

@@ -38,7 +38,7 @@ def errors(model: str, duration: float, seed: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Print one row a model."""
+    """Print one row per model."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

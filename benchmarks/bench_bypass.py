@@ -1,12 +1,11 @@
-"""Does smoothing help the bodies that PALLAS itself predicts? Error and jerk of every method on
-them, a clip after the other.
+"""Error and jerk of each smoothing method applied to the bodies that PALLAS predicts.
 
     python benchmarks/bench_bypass.py --data ../shared/data --clips 8
 
-Clips of the test splits wear simulated sensors (noise, bias, 4 degrees of mounting error); their
-samples go through the live pipeline and its released network, and the bodies that come out through
-each method. Errors are root-relative, against the body that wore the sensors; the jerk is that of
-all joints in the world, over the true one's.
+Clips of the test splits are recorded by simulated sensors (noise, bias, 4 degrees of mounting
+error). The samples pass through the live pipeline with the released network, and its bodies through
+each method. Errors are root-relative, against the true body; the jerk is that of all joints in the
+world, relative to the true jerk.
 """
 
 import argparse
@@ -33,13 +32,15 @@ from pallas_ros.pipeline import PipelineSettings
 
 F64 = NDArray[np.float64]
 _START = 1_000_000_000
-_SETTLED_S = 1.0  # of each clip left out: PALLAS and the smoother have to begin
+_SETTLED_S = (
+    1.0  # start of each clip that is excluded: PALLAS and the smoother need time to converge
+)
 
 
 def methods() -> dict[str, SmootherSettings]:
-    """What is compared, by name."""
+    """Return the compared methods by name."""
     lengths = Skeleton.from_height().lengths
-    # PALLAS's bodies have one skeleton: nothing is to be estimated
+    # PALLAS's bodies have a known skeleton, so bone lengths are not estimated
     bones = BoneLengths(lengths, np.zeros_like(lengths))
     found = {"by-pass": SmootherSettings(method="bypass")}
     for lookahead in (0, 2, 5):
@@ -50,11 +51,9 @@ def methods() -> dict[str, SmootherSettings]:
 
 
 def worn(motion: Motion, seed: int) -> list[BodyFrame]:
-    """The bodies that PALLAS predicts from sensors worn in this motion."""
+    """Return the bodies that PALLAS predicts from sensors worn during this motion."""
     pipeline = PipelineSettings(backend="onnxruntime").pipeline()
-    pipeline.put_in_force(
-        Calibration.identity(), 1
-    )  # sensors worn as meant, but for their mounting errors
+    pipeline.put_in_force(Calibration.identity(), 1)  # nominal mounting plus mounting errors
     return [
         body
         for site, sample in VirtualSensors(seed=seed).samples(motion, start=_START)
@@ -63,7 +62,7 @@ def worn(motion: Motion, seed: int) -> list[BodyFrame]:
 
 
 def figures(bodies: list[BodyFrame], motion: Motion) -> tuple[float, float, float]:
-    """Root-relative error in cm, jerk and true jerk in m a frame^3."""
+    """Return the root-relative error in cm, the jerk and the true jerk in m/frame^3."""
     seconds = np.array([(body.stamp - _START) / 1e9 for body in bodies])
     kept = (seconds > _SETTLED_S) & (seconds < motion.duration - 0.2)
     times = np.arange(len(motion)) / motion.fps
@@ -89,9 +88,9 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the motion packs")
     parser.add_argument(
-        "--clips", type=int, default=8, help="of each split, spread over it (default: 8)"
+        "--clips", type=int, default=8, help="clips of each split, evenly spaced (default: 8)"
     )
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
     library = MotionLibrary.open(args.data)
     compared = methods()
@@ -112,7 +111,7 @@ def main() -> None:
         for name, values in found.items():
             error, jerk, true_jerk = np.mean(
                 values, axis=0
-            )  # over all clips: alone, one that stands still has hardly a true jerk
+            )  # over all clips, because a clip that stands still has almost no jerk
             rows.append(
                 {
                     "split": split,

@@ -41,12 +41,12 @@ FloatArray = NDArray[np.float64]
 
 # Fuzz
 
-_STEP = 0.15  # m/s^2: a digit of the number that a measurement carries in its acceleration
+_STEP = 0.15  # m/s^2: a digit of the number encoded in a measurement's acceleration
 _DIGITS = 120
 
 
 def numbered(index: int) -> Reading:
-    """A reading whose acceleration encodes its number."""
+    """Return a reading whose acceleration encodes its number."""
     digits = index % _DIGITS, index // _DIGITS % _DIGITS, index // _DIGITS**2 % _DIGITS
     angle = index * 0.1
     return Reading(
@@ -58,7 +58,7 @@ def numbered(index: int) -> Reading:
 
 
 def number_of(reading: Reading) -> int | None:
-    """The number in a reading's acceleration, or None where it carries none."""
+    """Return the number in a reading's acceleration, or None if it has none."""
     if reading.acceleration is None:
         return None
     digits = [round(a / _STEP) for a in reading.acceleration]
@@ -71,8 +71,8 @@ def number_of(reading: Reading) -> int | None:
 
 
 def hostile(name: str, rng: np.random.Generator) -> Iterator[tuple[bytes, int | None]]:
-    """Pieces of a stream without end: valid measurements (with their number) between garbage of all
-    kinds (None).
+    """Yield pieces of an endless stream: valid measurements (with their number) between garbage of
+    all kinds (None).
     """
     encoder = PROTOCOLS[name].encoder()
     others = [spec.encoder() for other, spec in PROTOCOLS.items() if other != name]
@@ -85,15 +85,15 @@ def hostile(name: str, rng: np.random.Generator) -> Iterator[tuple[bytes, int | 
             whole = encoder.encode(numbered(1_000_000))
             yield whole[: int(rng.integers(1, len(whole)))], None
         elif kind == 2:
-            # a bit turned; where the protocol has no checksum the measurement itself would
-            # change, so its beginning is hit
+            # a flipped bit; without a checksum the measurement itself would change, so its
+            # beginning is used
             damaged = bytearray(encoder.encode(numbered(1_000_000)))
             at = int(rng.integers(0, len(damaged))) if name not in ("ximu3", "csv") else 0
             damaged[at] ^= 1 << int(rng.integers(0, 8))
             yield bytes(damaged), None
         elif kind == 3:  # another sensor's bytes
             yield others[int(rng.integers(0, len(others)))].encode(numbered(5)), None
-        elif kind == 4:  # what headers are made of
+        elif kind == 4:  # header bytes
             yield (
                 bytes(
                     rng.choice(
@@ -109,8 +109,8 @@ def hostile(name: str, rng: np.random.Generator) -> Iterator[tuple[bytes, int | 
 
 
 def fuzz(name: str, total: int, seed: int = 0) -> Row:
-    """Feed ``total`` hostile bytes in chunks of random size; count the valid measurements that come
-    out again.
+    """Feed ``total`` hostile bytes in chunks of random size; count the valid measurements that are
+    decoded.
     """
     rng = np.random.default_rng(seed)
     decoder = PROTOCOLS[name].decoder()
@@ -149,7 +149,7 @@ def fuzz(name: str, total: int, seed: int = 0) -> Row:
                 kept = max(kept, len(decoder._rest) + len(getattr(decoder, "_doubted", b"")))  # type: ignore[attr-defined]
             if fed >= total:
                 break
-    # the last ones may still be waiting for what comes after them
+    # the last ones may still wait for the bytes that follow
     lost = sum(1 for index in range(sent - 4) if index not in got)
     rate = fed / (time.process_time() - begun) / 1e6
     return {
@@ -174,8 +174,8 @@ def stamps(
     resolution_s: float = 0.0,
     seed: int = 0,
 ) -> Row:
-    """Error of reconstructed stamps against the true instants, with bytes held back to multiples of
-    ``burst_s``.
+    """Return the error of reconstructed timestamps relative to the true instants, with bytes
+    delivered at multiples of ``burst_s``.
     """
     rng = np.random.default_rng(seed)
     true = np.arange(0, seconds, 1 / rate_hz) + 0.3 / rate_hz
@@ -216,12 +216,12 @@ def stamps(
 
 
 def calibration(functional: bool = True, sloppy_deg: float = 0.0, wearers: int = 20) -> Row:
-    """Error of bone orientation that the guided calibration leaves, over simulated wearers and a
-    minute of movement after it.
+    """Return the error of bone orientations after the guided calibration, over simulated wearers
+    and a minute of movement each.
 
-    Sensors sit any way (without the functional part: as documented), 10 degrees askew, with 30
-    degrees of heading offset; ``sloppy_deg`` is how far the wearer misses each pose, standard
-    deviation of every joint angle.
+    The mounting is random (without the functional part: as documented) with an error of 10 degrees,
+    and the heading offset is 30 degrees. ``sloppy_deg`` is the standard deviation of every joint
+    angle from the requested pose.
     """
     errors = []
     failed = 0
@@ -278,8 +278,8 @@ def calibration(functional: bool = True, sloppy_deg: float = 0.0, wearers: int =
 def headings(
     seed: int, magnetometer: bool, faults: Faults, minutes: float = 30.0
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Half an hour of everyday movement as the pipeline has it before the body's constraints: the
-    driver's own orientation filter.
+    """Simulate half an hour of everyday movement with the driver's own orientation filter, before
+    the body constraints.
 
     Returns:
         s (T,), bone orientations (T, 4, 4) as measured, every 0.1 s, their headings right on
@@ -314,7 +314,7 @@ def headings(
 
 
 def _fused(tracks: Sequence[SensorTrack], magnetometer: bool, rate: float) -> list[FloatArray]:
-    """Orientations of the four sensors from the filters of the driver, sample by sample; the
+    """Return the orientations of four sensors from the driver's filters, sample by sample; the
     filters share the estimate of the field.
     """
     common = CommonField()
@@ -337,8 +337,8 @@ def _fused(tracks: Sequence[SensorTrack], magnetometer: bool, rate: float) -> li
 
 
 def drift(run: tuple[FloatArray, FloatArray, FloatArray], expected: float, name: str) -> list[Row]:
-    """Error of the heading between trunk and forearms. ``expected``: parameter `heading_drift`,
-    deg/min; 0 for no body constraints.
+    """Return the heading error between trunk and forearms; ``expected``: parameter `heading_drift`,
+    deg/min, 0 for no body constraints.
     """
     time, measured, true = run
     corrector = HeadingDrift(DriftModel.of(expected)) if expected else None
@@ -389,11 +389,10 @@ DRIFT_CASES = {
 def drifts(
     seeds: Sequence[int] = (3, 4, 5), minutes: float = 30.0, cases: Sequence[str] | None = None
 ) -> list[Row]:
-    """Heading errors in the nominal and in the harder scenario, over wearers (seeds): medians,
+    """Return heading errors in the nominal and the harder scenario over wearers (seeds): medians,
     percentiles and maxima.
 
-    Nominal ("as the issue says it"): bias steps and steel. Harder: in addition, a wearer who sways,
-    and an indoor field that varies.
+    Nominal: bias steps and steel. Harder: in addition, a swaying wearer and a varying indoor field.
     """
     rows: list[Row] = []
     for name in cases or DRIFT_CASES:
@@ -435,10 +434,11 @@ def throughput(
     seconds: float = 10.0,
     orientation: str = "auto",
 ) -> Row:
-    """Processor time of the driver node's process, sensors simulated by another process.
+    """Return the processor time of the driver node's process, with sensors simulated by another
+    process.
 
-    ``orientation``: the driver's parameter. With "auto" these sensors' own quaternions are taken,
-    and no filter runs; with "9d" four do.
+    ``orientation`` is the driver's parameter. With "auto" the sensors' own quaternions are used and
+    no filter runs; with "9d" four filters run.
     """
     import rclpy
     from rclpy.parameter import Parameter
@@ -497,7 +497,7 @@ def throughput(
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as a Markdown table."""
+    """Return rows as a Markdown table."""
     names = list(rows[0])
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     for row in rows:
@@ -531,7 +531,7 @@ def main() -> None:
     parser.add_argument(
         "--case", choices=DRIFT_CASES, action="append", help="of drift: only this one"
     )
-    parser.add_argument("--json", type=Path, help="write the rows here too")
+    parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
     names = arguments.protocol or list(PROTOCOLS)
     results: dict[str, list[Row]] = {}

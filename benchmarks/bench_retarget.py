@@ -48,8 +48,8 @@ WRITTEN = ("calm", "demo")
 def motions(
     data: Path | None, clips: int | None, seconds: float, real: Path | None
 ) -> Iterator[tuple[str, str, Motion]]:
-    """Group, name and motion, the same ones every time, each of ``seconds`` at most; with ``clips``
-    None every clip, whole.
+    """Yield group, name and motion, the same in each run, each of at most ``seconds``; if ``clips``
+    is None, all clips at full length.
     """
     yield "calm", "reaching", reaching(seconds)
     yield "demo", "demo", demo_motion(2 * seconds)
@@ -73,7 +73,7 @@ def _first(motion: Motion, seconds: float) -> Motion:
 
 
 def paced(motion: Motion, pace: float) -> Motion:
-    """The motion ``pace`` times as fast, at the same frame rate."""
+    """Return the motion at ``pace`` times its speed, at the same frame rate."""
     if pace == 1:
         return motion
     rotations, path = resample(
@@ -87,8 +87,8 @@ def paced(motion: Motion, pace: float) -> Motion:
 
 
 def figures(results: list[JointMotion]) -> dict[str, float]:
-    """Of a group: shares of the time, mean errors in mm, the 99th percentile of a step's time,
-    limit violations.
+    """Return the metrics of a group: fractions of the time, mean errors in mm, the 99th percentile
+    of the step time, limit violations.
     """
     error = np.concatenate([result.hand_error for result in results])
     demand = np.concatenate([result.demand for result in results])
@@ -120,7 +120,7 @@ def figures(results: list[JointMotion]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table, one row a robot and group."""
+    """Print a table with one row per robot and group."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -150,9 +150,7 @@ def main() -> None:
         default=NO_TIP_LIMIT,
         help=f"m/s (default: {NO_TIP_LIMIT:g}, as good as none)",
     )
-    parser.add_argument(
-        "--json", type=Path, help="write the rows here too, and after those that are there already"
-    )
+    parser.add_argument("--json", type=Path, help="also append the rows to this file")
     args = parser.parse_args()
     rows = json.loads(args.json.read_text()) if args.json and args.json.exists() else []
     print(

@@ -82,7 +82,7 @@ LONGEST = 30.0
 def measured(
     producer: Producer, aligner: Aligner, text: str, seed: int, name: str, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """One request on one robot."""
+    """Measure one request on one robot."""
     robot = load_robot(name)
 
     def generate(seconds: float) -> Motion:
@@ -113,7 +113,7 @@ def measured(
 
 
 def show(name: str, rows: list[dict[str, Any]]) -> None:
-    """One line for a robot; 95 % intervals from a bootstrap over requests."""
+    """Print one line for a robot, with 95 % bootstrap intervals over requests."""
     met = [row for row in rows if "refused" not in row]
     if not met:
         print(f"{name}: all {len(rows)} requests refused")

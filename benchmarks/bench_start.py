@@ -1,33 +1,24 @@
-"""Starts and stops of the whole graph, one after the other, and what each cost: gaps, lost
-messages, leftovers.
+"""Start and stop the whole graph repeatedly; count gaps, lost messages and leftovers of each cycle.
 
     python benchmarks/bench_start.py --cycles 30 --seconds 8
     python benchmarks/bench_start.py --cycles 5 -- --single-process operator:=auto
 
-Each cycle runs `pallas up` in processes of its own, waits for the graph to be up, listens for some
-seconds and ends it with Ctrl-C. Nothing
-is recorded: what is counted is what this process hears, which takes part in the graph like any
-other listener, from the first body to the last. Its middleware has the nodes' real-time priority,
-where that is permitted: on two cores, seven processes that end at once keep an ordinary one waiting
-for 0.1 s.
+Each cycle runs `pallas up` in separate processes, waits until the graph is up, listens for some
+seconds and ends it with Ctrl-C. Nothing is recorded: this process listens like any other
+subscriber, from the first body to the last. Its middleware has the nodes' real-time priority if
+that is permitted: on two cores, seven processes that end at once delay a normal one by 0.1 s.
 
 up        s from the start of the command to the first body
-bodies    of /pallas/body
-gap
-    ms, the longest time between two bodies, as the middleware received them here; of
-    /pallas/body and /hpstm/body
-skipped   frames of the 60 Hz grid between the first body and the last without a body
-lost
-    messages with which somebody was not reached: by the middleware's numbers here, from number
-    1 on, and by what the nodes say that they
-          received (`/diagnostics`) of what was heard here, from the first message on
+bodies    messages on /pallas/body
+gap       ms, longest time between two bodies as received here; of /pallas/body and /hpstm/body
+skipped   frames of the 60 Hz grid between the first and the last body without a body
+lost      messages not received: here, by the middleware's sequence numbers from number 1 on; by the
+          nodes, according to their `/diagnostics`, of the messages received here
 stop      s from Ctrl-C to the end of the command
-left
-    processes, files in shared memory that nobody uses, and nodes in the graph, 2 s after the
-    end
+left      processes, unused files in shared memory, and nodes in the graph, 2 s after the end
 
-A cycle is clean with no gap over 50 ms, nothing lost and nothing left. The exit status is 1 where
-one was not.
+A cycle is clean if it has no gap over 50 ms, nothing lost and nothing left. The exit status is 1 if
+a cycle was not clean.
 """
 
 import argparse
@@ -81,7 +72,7 @@ _BEST_EFFORT = (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE)
 
 @dataclass
 class Cycle:
-    """One start and stop; see the head of this file."""
+    """One start and stop; see the module docstring."""
 
     up_s: float = float("nan")
     bodies: int = 0
@@ -95,13 +86,13 @@ class Cycle:
 
     @property
     def clean(self) -> bool:
-        """Whether it is as every start and stop should be."""
+        """Whether the cycle is clean."""
         gaps = np.nan_to_num([self.gap_ms, self.gap_hpstm_ms], nan=np.inf)
         on_time = bool((gaps <= LONGEST_GAP_MS).all()) and not self.skipped
         return on_time and not (self.lost or self.left or self.status)
 
     def row(self) -> str:
-        """As a line of the table."""
+        """Return a line of the table."""
         return (
             f"{self.up_s:6.1f} {self.bodies:7d} {self.gap_ms:7.1f} {self.gap_hpstm_ms:7.1f}"
             f" {self.skipped:8d} {self.lost:5d} {self.stop_s:6.2f} "
@@ -113,7 +104,7 @@ HEAD = "cycle     up  bodies     gap   hpstm  skipped  lost   stop  left"
 
 
 class Listener:
-    """Reads the topics in turn, with the middleware's own times and numbers."""
+    """Polls the topics, with the middleware's own timestamps and sequence numbers."""
 
     def __init__(self) -> None:
         self.node = rclpy.create_node(
@@ -135,14 +126,14 @@ class Listener:
         return self.node.create_subscription(kind, topic, lambda _: None, profile, raw=True)
 
     def clear(self) -> None:
-        """Forget the cycle before."""
+        """Discard the previous cycle."""
         self.received: dict[str, list[int]] = defaultdict(list)
         self.stamps: dict[str, list[int]] = defaultdict(list)
         self.numbers: dict[tuple[str, bytes], list[int]] = defaultdict(list)
         self.tallies: dict[tuple[str, str], tuple[int, int, int]] = {}
 
     def read(self) -> None:
-        """Take all that has come in."""
+        """Take all received messages."""
         for topic, subscription in self._subscriptions.items():
             for data, info in _taken(subscription):
                 self.received[topic].append(info["received_timestamp"])
@@ -160,14 +151,14 @@ class Listener:
                         self.tallies[status.name, topic] = (words[0], words[1], words[2])
 
     def listen(self, seconds: float) -> None:
-        """Read for a while."""
+        """Poll for some time."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(READ_S)
             self.read()
 
     def lost(self) -> dict[str, int]:
-        """Messages by whom they did not reach."""
+        """Return the lost messages by receiver."""
         found: dict[str, int] = defaultdict(int)
         for (topic, _), numbers in self.numbers.items():
             found[f"here: {topic}"] += max(numbers) - len(set(numbers))
@@ -178,7 +169,7 @@ class Listener:
         return {who: count for who, count in found.items() if count}
 
     def others(self) -> list[str]:
-        """Nodes that are in the graph beside this one."""
+        """Return the other nodes in the graph."""
         return sorted(set(self.node.get_node_names()) - {"bench_start"})
 
 
@@ -189,7 +180,7 @@ def _taken(subscription: Any) -> Any:
 
 
 def cycle(listener: Listener, words: list[str], seconds: float, folder: Path) -> Cycle:
-    """One start and stop of the graph, listened to."""
+    """Start and stop the graph once while listening."""
     found = Cycle()
     before = _shared(os.getpid())
     listener.clear()
@@ -245,7 +236,7 @@ def _processes() -> list[int]:
 
 
 def _session(leader: int) -> list[int]:
-    """The processes that a `pallas up` has started, and itself."""
+    """Return the processes started by a `pallas up`, including itself."""
     found = [leader]
     for pid in _processes():
         try:
@@ -258,7 +249,7 @@ def _session(leader: int) -> list[int]:
 
 
 def _shared(pid: int) -> set[Path]:
-    """Files in shared memory that a process uses."""
+    """Return the shared-memory files used by a process."""
     try:
         words = Path(f"/proc/{pid}/maps").read_text().split()
     except OSError:
@@ -272,7 +263,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cycles", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=8.0, help="to listen in each")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds to listen per cycle")
     parser.add_argument("--json", type=Path, metavar="F", help="write the figures there too")
     parser.add_argument("words", nargs="*", help="for `pallas up`, after --")
     args = parser.parse_args()
@@ -281,8 +272,8 @@ def main() -> int:
     cycles: list[Cycle] = []
     with tempfile.TemporaryDirectory() as folder:
         listener = Listener()
-        # What is measured are the nodes, not how this process is scheduled. Its own thread, which
-        # starts them, stays as it is: they would inherit the priority.
+        # The nodes are measured, not the scheduling of this process. Its main thread, which starts
+        # them, keeps its priority, because they would inherit it.
         raise_priority(USUAL_PRIORITY, print)
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         print(HEAD, flush=True)
@@ -296,7 +287,7 @@ def main() -> int:
     print(
         f"{clean} of {len(cycles)} clean; longest gap {max(gaps):.1f} ms;"
         f" {sum(one.lost for one in cycles)} messages lost; {sum(len(one.left) for one in cycles)}"
-        " things left"
+        " leftovers"
     )
     if args.json:
         args.json.write_text(json.dumps([asdict(one) for one in cycles], indent=1) + "\n")

@@ -29,7 +29,9 @@ LOADED = "performance.getEntriesByType('navigation')[0]?.loadEventEnd || 0"
 
 
 def first_load_ms(page: Path) -> float:
-    """From asking for ``page`` to its load event, in a browser that has just been started."""
+    """Return the time from the request for ``page`` to its load event in a newly started
+    browser.
+    """
     browser = Browser((1200, 900))
     try:
         browser.open(page.resolve().as_uri())
@@ -39,7 +41,7 @@ def first_load_ms(page: Path) -> float:
 
 
 def page(path: Path, times: int) -> None:
-    """Print the median first load of a page and of an empty one."""
+    """Print the median first load time of a page and of an empty one."""
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.html"
         empty.write_text("<!doctype html><title>empty</title>")
@@ -53,13 +55,13 @@ def page(path: Path, times: int) -> None:
 
 
 def processor_s(process: int) -> float:
-    """Seconds of processor time of a process and its threads so far."""
+    """Return the processor time in s of a process and its threads."""
     fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def live(seconds: float) -> None:
-    """Print the viewer's share of a core, with a browser that shows it and with none."""
+    """Print the viewer's CPU share, with and without a browser."""
     os.environ.update(ROS_DOMAIN_ID="98", ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
     with tempfile.TemporaryDirectory() as folder:
         graph = subprocess.Popen(
@@ -90,7 +92,7 @@ def live(seconds: float) -> None:
 
 
 def report(what: str, process: int, seconds: float) -> None:
-    """Print what share of a core ``process`` takes for ``seconds``."""
+    """Print the CPU share of ``process`` over ``seconds``."""
     before = processor_s(process)
     begun = time.monotonic()
     time.sleep(seconds)
@@ -103,7 +105,7 @@ def report(what: str, process: int, seconds: float) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -40,19 +40,19 @@ from fuzz_formats import FORMATS, Format
 from pallas_ros.core.errors import LONGEST_MESSAGE, PallasError
 
 HANG_S = 5.0
-"""Processor time of one input after which it counts as a hang; the slowest honest one takes well
+"""Processor time of one input beyond which it counts as a hang; the slowest valid one takes well
 under a second.
 """
 WHOLE_EVERY = 16
-"""Of so many inputs one is used for all that the commands do with it, smoothing and the like."""
+"""One input in this many is processed completely, including smoothing and similar steps."""
 DEAD_S = 120.0
-"""Time without any progress, waiting included, after which it counts as a hang too."""
+"""Wall time without progress beyond which it counts as a hang as well."""
 MEMORY_MB = 1000.0
-_ADDRESS_SPACE = 12 << 30  # protects the machine; what counts is resident memory
+_ADDRESS_SPACE = 12 << 30  # protects the machine; resident memory is what is measured
 
 
 def input_of(form: Format, seeds: list[bytes], seed: int, number: int) -> bytes:
-    """Input ``number``: one of the valid files, changed."""
+    """Return input ``number``: one of the valid files, mutated."""
     draw = random.Random(f"{form.name} {seed} {number}")
     return form.mutate(draw.choice(seeds), draw)
 
@@ -74,7 +74,9 @@ def attempt(form: Format, path: Path, whole: bool = True) -> str:
 
 
 def work(form: Format, folder: Path, seed: int, start: int, stop: int) -> int:
-    """The worker: reads inputs, and prints outcome, CPU time in s and peak memory in MB of each."""
+    """Run as worker: read inputs, and print outcome, CPU time in s and peak memory in MB of
+    each.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.fdopen(os.dup(1), "w", buffering=1)
@@ -84,13 +86,13 @@ def work(form: Format, folder: Path, seed: int, start: int, stop: int) -> int:
     _look_up_plugins_once()
     seeds = form.seeds()
     path = folder / f"input{form.suffix}"
-    for valid in seeds:  # imports and caches are not the first input's
+    for valid in seeds:  # imports and caches must not count for the first input
         path.write_bytes(valid)
         form.read(path)
     print(json.dumps([-1, "ready", 0, 0]), file=out)
     for number in range(start, stop):
         path.write_bytes(input_of(form, seeds, seed, number))
-        Path("/proc/self/clear_refs").write_text("5")  # begin a new peak of resident memory
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak of resident memory
         begun = time.process_time()
         outcome = attempt(form, path, whole=number % WHOLE_EVERY == 0)
         print(json.dumps([number, outcome, time.process_time() - begun, peak_mb()]), file=out)
@@ -98,7 +100,7 @@ def work(form: Format, folder: Path, seed: int, start: int, stop: int) -> int:
 
 
 def _look_up_plugins_once() -> None:
-    """Reading the metadata of all installed packages takes 12 ms, and gives the same each time."""
+    """Cache the metadata of installed packages, which takes 12 ms to read and does not change."""
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
     importlib.metadata.distribution = functools.cache(importlib.metadata.distribution)
 
@@ -144,7 +146,7 @@ class Watched:
         self._rest = b""
 
     def lines(self) -> list[list[Any]] | None:
-        """New lines of output, waiting up to a second; None if the worker has ended."""
+        """Return new lines of output, waiting up to a second; None if the worker has ended."""
         if not select.select([self._handle], [], [], 1.0)[0]:
             return []
         data = os.read(self._handle, 1 << 16)
@@ -154,7 +156,7 @@ class Watched:
         return [json.loads(line) for line in lines]
 
     def processor_s(self) -> float:
-        """Processor time it has used."""
+        """Return its processor time so far."""
         try:
             words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -162,13 +164,13 @@ class Watched:
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> int:
-        """End it; its exit status."""
+        """Kill it; return its exit status."""
         self.process.kill()
         return self.process.wait()
 
 
 def run(form: Format, inputs: int, seed: int, keep: Path) -> Tally:
-    """Read ``inputs`` changed files of a format, or those before Ctrl-C or SIGTERM."""
+    """Read ``inputs`` mutated files of a format, until Ctrl-C or SIGTERM."""
     tally = Tally()
     with contextlib.suppress(KeyboardInterrupt):
         _read_into(tally, form, inputs, seed, keep)
@@ -233,7 +235,7 @@ def _progress(form: Format, number: int, inputs: int, tally: Tally) -> None:
 
 
 def table(tallies: dict[str, Tally]) -> str:
-    """The result as a Markdown table."""
+    """Return the result as a Markdown table."""
     names = ("read", "refused", "hang", "crash", "traceback", "message", "memory")
     rows = [f"| format | inputs | {' | '.join(names)} | slowest s | peak MB |"]
     rows.append("|---" * (len(names) + 4) + "|")
@@ -247,7 +249,7 @@ def table(tallies: dict[str, Tally]) -> str:
 
 
 def rows(tallies: dict[str, Tally]) -> dict[str, Any]:
-    """The result as rows of figures (docs/guide/conventions.md)."""
+    """Return the result as rows of figures (docs/guide/conventions.md)."""
     return {
         "rows": [
             {"name": "fuzz", "case": name, "metric": metric, "value": value, "unit": unit}
@@ -263,7 +265,7 @@ def rows(tallies: dict[str, Tally]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run; 0 where every input was read or refused."""
+    """Run; return 0 if every input was read or rejected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("format", choices=[*FORMATS, "all"])
     parser.add_argument("--inputs", type=int, default=1000, help="how many (default 1000)")
@@ -271,7 +273,7 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, default=Path("out/fuzz_found"), help="folder of findings"
     )
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument(
         "--replay", type=int, metavar="N", help="read input N, and show what it does"
     )
@@ -287,7 +289,7 @@ def main() -> int:
         print(path)
         form.read(path)
         return 0
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where the shell ignores Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # also if the shell ignores Ctrl-C
         signal.signal(number, signal.default_int_handler)
     chosen = list(FORMATS.values()) if args.format == "all" else [FORMATS[args.format]]
     tallies = {form.name: run(form, args.inputs, args.seed, args.keep) for form in chosen}

@@ -1,10 +1,10 @@
-"""The formats that are fuzzed: valid files, how one is changed, and what is read of it.
+"""The fuzzed formats: valid files, their mutations, and how they are read.
 
-A format of another module is added to `FORMATS`. ``read`` does what the commands do with such a
-file, up to where the file no longer matters; whatever it raises but `PallasError` is a fault.
-Without ``whole`` it leaves out work that takes far longer than reading and depends on few numbers
-of the file: smoothing, the pipeline, the search for a robot's posture. Used by `fuzz.py`, which
-does the whole for a share of the inputs, and by `test/files/test_fuzz.py`.
+Modules add a format to `FORMATS`. ``read`` processes a file like the commands, up to the point
+where the file has no more influence; any exception other than `PallasError` is a fault. Without
+``whole`` it omits work that takes far longer than reading and depends on few values of the file:
+smoothing, the pipeline, the search for a robot's ready posture. Used by `fuzz.py`, which does the
+whole work for some of the inputs, and by `test/files/test_fuzz.py`.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ class Format:
         name: of the format.
         suffix: of its files.
         seeds: a few small valid files, the same in each call.
-        mutate: a valid file and where its randomness comes from, to a changed one.
-        reader: reads a file as the commands do; all of it, or what matters most.
+        mutate: function of a valid file and a random source that returns a mutated file.
+        reader: reads a file as the commands do, completely or in part.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Format:
     reader: Callable[[Path, bool], Any]
 
     def read(self, path: Path, whole: bool = True) -> None:
-        """Read a file; with the work that takes long if the ``whole`` is asked for."""
+        """Read a file; with ``whole``, include work that takes long."""
         self.reader(path, whole)
 
 
@@ -59,7 +59,7 @@ def _npz(**arrays: Any) -> bytes:
 
 @functools.cache
 def motions() -> list[bytes]:
-    """Short motion files, with and without what is optional."""
+    """Return short motion files, with and without optional arrays."""
     from pallas_ros.body.names import JOINTS
     from pallas_ros.imu.motions import demo_motion
 
@@ -82,7 +82,7 @@ def motions() -> list[bytes]:
 
 
 def read_motion(path: Path, whole: bool) -> None:
-    """Loaded and smoothed."""
+    """Load and smooth it."""
     from hpstm_ros.smoothing.offline import smooth_motion
     from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings
     from pallas_ros.body.motion import load_motion
@@ -97,7 +97,7 @@ def read_motion(path: Path, whole: bool) -> None:
 
 @functools.cache
 def recordings() -> list[bytes]:
-    """Short recordings, calibrated and raw."""
+    """Return short recordings, calibrated and raw."""
     from pallas_ros.body.names import SITES
 
     frames = 60
@@ -125,7 +125,7 @@ def _stream(path: Path) -> Any:
 
 
 def read_recording(path: Path, whole: bool) -> None:
-    """Processed into bodies, and played by the simulator."""
+    """Process it into bodies, and play it in the simulator."""
     from pallas_ros.imu.playback import source
     from pallas_ros.pipeline import settings
     from pallas_ros.pipeline.recorded import open_source, process
@@ -147,7 +147,7 @@ def read_recording(path: Path, whole: bool) -> None:
 
 
 def stl() -> bytes:
-    """A binary STL of one tetrahedron."""
+    """Return a binary STL of one tetrahedron."""
     corners = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.1]], "<f4")
     out = bytearray(b"a part".ljust(80) + (4).to_bytes(4, "little"))
     for face in ((0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)):
@@ -198,7 +198,7 @@ COLLADA = b"""<?xml version="1.0" encoding="utf-8"?>
 
 
 def arm(joints: int = 3, shape: str = '<box size="0.05 0.05 0.1"/>') -> bytes:
-    """The URDF of an arm."""
+    """Return the URDF of an arm."""
     solid = f"<geometry>{shape}</geometry>"
     link = (
         '<link name="link_{0}"><inertial><mass value="1"/><inertia ixx="0.1" ixy="0" ixz="0"'
@@ -220,7 +220,7 @@ def arm(joints: int = 3, shape: str = '<box size="0.05 0.05 0.1"/>') -> bytes:
 
 @contextlib.contextmanager
 def _without_search() -> Iterator[None]:
-    """The reach and the ready posture of a robot are not searched for: 0.5 m, and the middle."""
+    """Skip the search for a robot's reach and ready posture: use 0.5 m and the middle."""
     from hpstm_ros.retarget import automatic, drafts
 
     reach = drafts._reach
@@ -242,7 +242,7 @@ def _load_robot(path: Path, whole: bool) -> Any:
 
 
 def read_urdf(path: Path, whole: bool) -> None:
-    """Loaded as an arm to drive, and as one to draw."""
+    """Load it as an arm to drive, and as one to draw."""
     from hpstm_ros.retarget.urdf import published
     from pallas_ros.view.robot import RobotShape
 
@@ -252,7 +252,7 @@ def read_urdf(path: Path, whole: bool) -> None:
 
 
 def read_mesh(path: Path, whole: bool) -> None:
-    """Loaded as a part of an arm."""
+    """Load it as a part of an arm."""
     urdf = path.with_suffix(".urdf")
     if not urdf.exists():
         urdf.write_bytes(arm(1, f'<mesh filename="{path.name}" scale="1 1 1"/>'))
@@ -260,7 +260,7 @@ def read_mesh(path: Path, whole: bool) -> None:
 
 
 def robot_yaml() -> bytes:
-    """The configuration of a robot."""
+    """Return the configuration of a robot."""
     from pallas_ros.body.resources import resource
 
     text = f"""urdf: {resource("urdf/uarm_swift_pro.urdf").resolve()}
@@ -288,7 +288,7 @@ tip_speed: 0.2
 
 
 def read_robot(path: Path, whole: bool) -> None:
-    """Loaded as `--robot FILE`."""
+    """Load it as `--robot FILE`."""
     _load_robot(path, whole)
 
 
@@ -297,7 +297,7 @@ def read_robot(path: Path, whole: bool) -> None:
 
 @functools.cache
 def bags(storage: str) -> tuple[bytes, ...]:
-    """Small bags: every compression, closed and cut short."""
+    """Return small bags: every compression, closed and truncated."""
     from pallas_ros.bags import Bag, BagWriter
 
     found = []
@@ -318,7 +318,7 @@ def bags(storage: str) -> tuple[bytes, ...]:
 
 
 def read_bag(path: Path, _: bool) -> None:
-    """Opened, read, decoded, read in part, and checked."""
+    """Open, read, decode, read in part, and check it."""
     from pallas_ros.bags import Bag
 
     bag = Bag(path)
@@ -334,14 +334,14 @@ def read_bag(path: Path, _: bool) -> None:
 
 
 def calibrations() -> list[bytes]:
-    """The calibration of four sensors."""
+    """Return the calibration of four sensors."""
     from pallas_ros.imu.calibration import Calibration
 
     return [Calibration.identity().to_yaml().encode()]
 
 
 def read_calibration(path: Path, _: bool) -> None:
-    """Loaded and used for a sample."""
+    """Load it and apply it to a sample."""
     from pallas_ros.imu.calibration import Calibration
     from pallas_ros.imu.sample import ImuSample
 
@@ -352,14 +352,14 @@ def read_calibration(path: Path, _: bool) -> None:
 
 
 def config(name: str) -> bytes:
-    """A configuration of the package."""
+    """Return a configuration file of the package."""
     from pallas_ros.body.resources import resource
 
     return resource(f"config/{name}").read_bytes()
 
 
 def read_adapter(path: Path, _: bool) -> None:
-    """Loaded, and points adapted with it."""
+    """Load it, and adapt points with it."""
     from hpstm_ros.smoothing.adapters import load_format
 
     form = load_format(str(path))
@@ -368,7 +368,7 @@ def read_adapter(path: Path, _: bool) -> None:
 
 @functools.cache
 def _graph() -> Any:
-    """The graph's own description; the parameters of each node are read once too."""
+    """Return the graph's own description; the parameters of each node are read once."""
     from pallas_ros.graph import description
 
     description.describe = functools.cache(description.describe)
@@ -376,7 +376,7 @@ def _graph() -> Any:
 
 
 def read_graph(path: Path, _: bool) -> None:
-    """Loaded as `pallas up --config FILE`, its arguments applied."""
+    """Load it as `pallas up --config FILE`, and apply its arguments."""
     from pallas_ros.graph.description import read_config
 
     arguments, files = read_config(path)
@@ -393,14 +393,14 @@ parameter_files: {}
 
 
 def read_training(path: Path, _: bool) -> None:
-    """Loaded as `pallas train pallas --config FILE`."""
+    """Load it as `pallas train pallas --config FILE`."""
     from pallas_ros.train.config import read_config
 
     read_config(path)
 
 
 def read_hpstm_training(path: Path, _: bool) -> None:
-    """Loaded as `pallas train hpstm --config FILE`."""
+    """Load it as `pallas train hpstm --config FILE`."""
     from hpstm_ros.train.train_command import training_settings
 
     training_settings(path)
@@ -408,7 +408,7 @@ def read_hpstm_training(path: Path, _: bool) -> None:
 
 @functools.cache
 def weights() -> list[bytes]:
-    """The weights of a small network."""
+    """Return the weights of a small network."""
     from dataclasses import asdict
 
     from safetensors.torch import save
@@ -422,7 +422,7 @@ def weights() -> list[bytes]:
 
 
 def change_weights(data: bytes, draw: random.Random) -> bytes:
-    """The header's tree or text changed, its length kept right more often than not; or bytes."""
+    """Mutate the header's tree or text, usually with the correct length, or bytes."""
     if draw.random() < 0.2:
         return change.bytes_of(data, draw)
     size = int.from_bytes(data[:8], "little")
@@ -443,7 +443,7 @@ def change_weights(data: bytes, draw: random.Random) -> bytes:
 
 
 def read_weights(path: Path, _: bool) -> None:
-    """Loaded as `pallas export FILE`."""
+    """Load it as `pallas export FILE`."""
     from hpstm_ros.train.export import load_model
     from pallas_ros.commands.export import kind_of
 
@@ -453,7 +453,7 @@ def read_weights(path: Path, _: bool) -> None:
 
 @functools.cache
 def models() -> list[bytes]:
-    """A small streaming model."""
+    """Return a small streaming model."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -478,7 +478,7 @@ def models() -> list[bytes]:
 
 
 def change_model(data: bytes, draw: random.Random) -> bytes:
-    """The graph changed and signed again, as a hostile exporter would; or bytes."""
+    """Mutate the graph and sign it again, like a malicious exporter, or mutate bytes."""
     if draw.random() < 0.3:
         return change.bytes_of(data, draw)
     import onnx
@@ -523,7 +523,7 @@ def change_model(data: bytes, draw: random.Random) -> bytes:
 
 
 def read_model(path: Path, _: bool) -> None:
-    """Opened as `--model FILE`, and run for a frame."""
+    """Open it as `--model FILE`, and run it for a frame."""
     from pallas_ros.runtime import open_stream
 
     stream = open_stream(path, "onnxruntime")

@@ -1,4 +1,4 @@
-"""Motion files of other tools and folders of loggers, as formats of `fuzz_formats`."""
+"""Motion files of other tools and logger folders, as formats of `fuzz_formats`."""
 
 import functools
 import io
@@ -19,7 +19,7 @@ _TRC_KEYS = (
 
 @functools.cache
 def bvhs() -> list[bytes]:
-    """A short BVH as exported here, and one of another tool's conventions."""
+    """Return a short BVH exported by this package, and one in another tool's conventions."""
     from pallas_ros.imu.motions import demo_motion
     from pallas_ros.view.export import write_bvh
 
@@ -36,7 +36,7 @@ def bvhs() -> list[bytes]:
 
 
 def change_bvh(data: bytes, draw: random.Random) -> bytes:
-    """The header's words and numbers, more often than the table; or bytes anywhere."""
+    """Mutate words and numbers of the header, less often the table, or bytes anywhere."""
     head, mark, table = data.partition(b"MOTION")
     if not mark or draw.random() < 0.3:
         return change.text_of(data, draw)
@@ -48,7 +48,7 @@ def change_bvh(data: bytes, draw: random.Random) -> bytes:
 
 
 def smpls() -> list[bytes]:
-    """A second of an AMASS file."""
+    """Return a second of an AMASS file."""
     out = io.BytesIO()
     np.savez(
         out,
@@ -62,7 +62,7 @@ def smpls() -> list[bytes]:
 
 
 def trcs() -> list[bytes]:
-    """A TRC file of the body's joints."""
+    """Return a TRC file of the body's joints."""
     from pallas_ros.body.names import JOINTS
     from pallas_ros.imu.motions import demo_motion
 
@@ -82,7 +82,7 @@ def trcs() -> list[bytes]:
 
 
 def read_foreign(path: Path, whole: bool) -> None:
-    """Read as every command that takes a motion file does, interpolated and smoothed."""
+    """Read, interpolate and smooth it like the commands that take a motion file."""
     from hpstm_ros.smoothing.offline import smooth_motion
     from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings
     from pallas_ros.body.motion import Motion
@@ -91,14 +91,14 @@ def read_foreign(path: Path, whole: bool) -> None:
     motion = read_for_streaming(path).motion
     if not whole:
         return
-    few = slice(0, 200)  # a line repeated 3000 times is read in no time, and smoothed in seconds
+    few = slice(0, 200)  # a line repeated 3000 times is read quickly, but smoothing takes seconds
     motion = Motion(motion.fps, motion.positions[few], motion.rotations[few])
     smooth_motion(motion, Smoother(SmootherSettings(method="kalman")))
 
 
 @functools.cache
 def logs() -> list[bytes]:
-    """CSV files of a sensor that stands still: with an orientation and SI units, and without."""
+    """Return CSV files of a still sensor: with orientation and SI units, and without."""
     times = np.arange(120) / 100
     own = ["time (s),qw,qx,qy,qz,ax (m/s^2),ay (m/s^2),az (m/s^2)"]
     rate = ",".join(f"Gyroscope {axis} (deg/s)" for axis in "XYZ")
@@ -111,7 +111,7 @@ def logs() -> list[bytes]:
 
 
 def read_log(path: Path, _: bool) -> Any:
-    """Read as one file of a folder whose three others are sound."""
+    """Read it as one file of a folder whose other three are valid."""
     from pallas_ros.body.names import SITES
     from pallas_ros.imu.logger_folder import read_logger_folder
 

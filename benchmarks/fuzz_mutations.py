@@ -1,5 +1,5 @@
-"""Changes that keep a file's structure, made by a `random.Random`: the same in the tests, where
-Hypothesis draws from it.
+"""Mutations that preserve a file's structure, driven by a `random.Random`; in the tests, Hypothesis
+provides it.
 """
 
 import copy
@@ -87,7 +87,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def bytes_of(data: bytes, draw: random.Random) -> bytes:
-    """Bytes changed, cut out, put in, repeated or cut off."""
+    """Change, remove, insert, repeat or truncate bytes."""
     out = bytearray(data)
     for _ in range(draw.choice((1, 1, 1, 2, 4, 16))):
         at = draw.randrange(len(out) + 1)
@@ -115,7 +115,7 @@ _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 def text_of(data: bytes, draw: random.Random) -> bytes:
-    """A number, word or line of a text changed, repeated, moved or left out; now and then bytes."""
+    """Change, repeat, move or remove a number, word or line of a text; sometimes mutate bytes."""
     out = data
     for _ in range(draw.choice((1, 1, 2, 5))):
         kind = draw.randrange(6)
@@ -138,7 +138,7 @@ def _some_text(draw: random.Random) -> bytes:
 
 
 def _replace(data: bytes, pattern: re.Pattern[bytes], by: bytes, draw: random.Random) -> bytes:
-    """One match near a random place replaced."""
+    """Replace one match near a random position."""
     found = pattern.search(data, draw.randrange(len(data) + 1)) or pattern.search(data)
     return data if found is None else data[: found.start()] + by + data[found.end() :]
 
@@ -160,8 +160,8 @@ def _lines(data: bytes, draw: random.Random) -> bytes:
 
 
 def tree_of(document: Any, draw: random.Random) -> Any:
-    """A document of mappings, lists and scalars with parts replaced, left out, repeated, renamed or
-    put inside each other.
+    """Replace, remove, repeat, rename or nest parts of a document of mappings, lists and
+    scalars.
     """
     document = copy.deepcopy(document)
     for _ in range(draw.choice((1, 1, 2, 3))):
@@ -188,7 +188,7 @@ def tree_of(document: Any, draw: random.Random) -> Any:
 
 
 def _some_value(draw: random.Random) -> Any:
-    """A copy: what one input changes in it must not be in the next one."""
+    """Return a copy, so that changes for one input do not affect the next."""
     return copy.deepcopy(draw.choice(VALUES))
 
 
@@ -200,7 +200,7 @@ def _times(value: int | float, factor: float) -> int | float:
 
 
 def _places(node: Any, depth: int = 0) -> Any:
-    """(mapping or list, key) of all that a document holds."""
+    """Return (mapping or list, key) of all entries of a document."""
     if depth >= 30 or not isinstance(node, (dict, list)):
         return
     keys = node if isinstance(node, dict) else range(len(node))
@@ -215,7 +215,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def yaml_of(data: bytes, draw: random.Random) -> bytes:
-    """A YAML document, its tree changed or its text."""
+    """Mutate the tree or the text of a YAML document."""
     if draw.random() < 0.4:
         return text_of(data, draw)
     document = tree_of(yaml.safe_load(data), draw)
@@ -223,7 +223,7 @@ def yaml_of(data: bytes, draw: random.Random) -> bytes:
 
 
 def xml_of(data: bytes, draw: random.Random) -> bytes:
-    """An XML document: attributes, elements and their order changed, or its text."""
+    """Mutate attributes, elements and their order in an XML document, or its text."""
     if draw.random() < 0.3:
         return text_of(data, draw)
     root = ElementTree.fromstring(data)
@@ -259,7 +259,7 @@ def _attribute(value: str, draw: random.Random) -> str:
 
 
 def npz_of(data: bytes, draw: random.Random) -> bytes:
-    """An archive of arrays: values, types, shapes, names and headers changed, or its bytes."""
+    """Mutate values, types, shapes, names and headers of an archive of arrays, or its bytes."""
     if draw.random() < 0.25:
         return bytes_of(data, draw)
     with np.load(io.BytesIO(data)) as archive:
@@ -346,7 +346,7 @@ def _change_array(arrays: dict[str, Any], name: str, draw: random.Random) -> Non
 
 
 def _change_header(member: bytes, draw: random.Random) -> bytes:
-    """The text of a ``.npy`` header with another shape, type or order; its length stays right."""
+    """Replace shape, type or order in the text of a ``.npy`` header, keeping its length."""
     length = int.from_bytes(member[8:10], "little")
     text = member[10 : 10 + length]
     text = draw.choice(

@@ -40,7 +40,7 @@ SCALE = 0.5
 
 
 def cells(producer: Producer, text: str, model: str) -> list[Cell]:
-    """The pictures of a request, seed by seed; empty ones where the guard refuses a motion."""
+    """Return the pictures of a request, seed by seed; empty ones if the guard rejects a motion."""
     found = []
     for seed in SEEDS:
         try:

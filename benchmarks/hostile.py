@@ -1,16 +1,16 @@
-"""A million hostile frames through retargeting and supervisor; only the emitted commands are
-evaluated.
+"""Run a million hostile frames through retargeting and supervisor; only the emitted commands are
+checked.
 
     python benchmarks/hostile.py --frames 1000000 --out hostile.jsonl
         an interrupted run resumes
 
-Every robot's every other scenario has what is near the arm looked for after the command, as the
-node does; every other two have intruders (`hpstm_ros.bench.intruders`): people who come into view,
-sources that repeat, floods, a guard that goes blind; every other four have the bodies of generated
-motion (`hpstm_ros.bench.players`) under storms of goals and take-overs. Triggers open and close the
-grippers in all of them. Each line of the file is one seeded scenario and its verdict
-(`hpstm_ros.bench.hostile.Verdict`). A seed that fails belongs into test/safety/test_hostile.py.
-Count only scenarios run against the current code: begin a new file when it has changed.
+The variants alternate for each robot: every second scenario computes the barriers after the
+command, as the node does; every second pair has intruders (`hpstm_ros.bench.intruders`): people who
+come into view, sources that repeat, floods, a failing guard; every second group of four uses bodies
+of generated motion (`hpstm_ros.bench.players`) with bursts of goals and takeovers. All of them open
+and close the grippers by triggers. Each line of the file is one seeded scenario and its verdict
+(`hpstm_ros.bench.hostile.Verdict`). Add a failing seed to test/safety/test_hostile.py.
+Only scenarios of the current code count: start a new file when the code has changed.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from hpstm_ros.retarget.robots import load_robot, ready_robots
 
 
 def main() -> int:
-    """Run scenarios until there are enough frames; 1 where a limit was violated, a stop began late
-    or something was raised.
+    """Run scenarios until there are enough frames; return 1 if a limit was violated, a stop began
+    late, or an exception was raised.
     """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,7 +55,7 @@ def main() -> int:
         help="in turn (default: all ready ones)",
     )
     parser.add_argument(
-        "--generated", action="store_true", help="bodies of generated motion in all of them"
+        "--generated", action="store_true", help="use bodies of generated motion in all of them"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the first scenario (default: 0)")
     parser.add_argument(
@@ -64,7 +64,7 @@ def main() -> int:
     args = parser.parse_args()
     warnings.simplefilter(
         "ignore"
-    )  # numpy says when it multiplies infinities; that is the point here
+    )  # numpy warns about products of infinities, which are intended here
     done = (
         [json.loads(line) for line in args.out.read_text().splitlines()]
         if args.out.exists()

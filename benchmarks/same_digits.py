@@ -1,7 +1,8 @@
-"""Whether two revisions compute the same: `process`, `smooth` and `retarget` side by side.
+"""Check whether two revisions compute the same: `process`, `smooth` and `retarget` side by side.
 
-Both process the same IMU recording with the weights of the older revision and the packages of this
-environment, in turn. Arrays are compared byte for byte; where they differ, by how much.
+Both process the same IMU recording, in turn, with the weights of the older revision and the
+packages of this environment. Arrays are compared byte by byte; for different ones the largest
+difference is printed.
 
     python benchmarks/same_digits.py walk.npz --before v0.2.0 --robots panda g1
 """
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def steps(recording: Path, out: Path, weights: Path, robots: list[str]) -> dict[str, list[str]]:
-    """The commands, by the file that each writes."""
+    """Return the commands by output file."""
     motion = str(out / "motion.npz")
     smooth = str(out / "smooth.npz")
     made = {
@@ -33,7 +34,7 @@ def steps(recording: Path, out: Path, weights: Path, robots: list[str]) -> dict[
 
 
 def run(tree: Path, words: list[str]) -> float:
-    """Run a command of the checkout ``tree``; returns the processor time in s."""
+    """Run a command of the checkout ``tree``; return the processor time in s."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PALLAS_SHARE": str(tree)}
     before = os.times()
     subprocess.run(
@@ -52,7 +53,7 @@ def run(tree: Path, words: list[str]) -> float:
 
 
 def difference(one: Path, other: Path) -> str:
-    """How the arrays of two files differ."""
+    """Describe how the arrays of two files differ."""
     with np.load(one) as a, np.load(other) as b:
         words = []
         for name in sorted(set(a) | set(b)):
@@ -70,7 +71,7 @@ def difference(one: Path, other: Path) -> str:
 
 
 def main() -> int:
-    """Compare; 1 where anything differs."""
+    """Compare; return 1 if anything differs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

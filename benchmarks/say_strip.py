@@ -37,7 +37,7 @@ MOMENTS = (0.8, 1.6, 2.4, 3.2)
 
 
 def row(producer: Producer, text: str, name: str, model: str, seed: int) -> NDArray[np.uint8]:
-    """Four pictures side by side."""
+    """Return four pictures side by side."""
     robot = load_robot(name)
     motion = producer.produce(Request(text, 4.0, seed), model).candidates[0].motion
     made = retarget_motion(motion, robot, tip_speed=NO_TIP_LIMIT, progress=False)

@@ -1,5 +1,5 @@
-"""PALLAS with 8-bit weights: reduction of size and time, and loss of accuracy. Every variant
-alternates with the released one.
+"""Size, time and accuracy of PALLAS with 8-bit weights. Each variant is timed alternately with the
+released one.
 
 python benchmarks/small_weights.py
 """
@@ -43,7 +43,7 @@ weights from the second-level cache.
 
 
 def plain_products(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """``Gemm`` as ``MatMul`` and ``Add``, which is what the quantisers know."""
+    """Convert ``Gemm`` to ``MatMul`` and ``Add``, which the quantisers support."""
     nodes = []
     for node in graph.graph.node:
         if node.op_type != "Gemm":
@@ -66,7 +66,7 @@ def plain_products(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def weights_of(graph: onnx.ModelProto, least: int) -> list[str]:
-    """Names of the products with a weight of at least so many numbers."""
+    """Return the names of products with at least this number of weights."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.graph.initializer}
     return [
         node.name
@@ -76,8 +76,8 @@ def weights_of(graph: onnx.ModelProto, least: int) -> list[str]:
 
 
 def dynamic(least: int) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
-    """Weights of 8 bits, one scale a column; what they are multiplied with is rounded to 8 bits
-    frame by frame.
+    """Quantise to 8-bit weights with one scale per column; activations are quantised to 8 bits per
+    frame.
     """
 
     def quantise(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -96,7 +96,7 @@ def dynamic(least: int) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
 
 
 def weight_only(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights of 8 bits in blocks of 32, arithmetic in floating point."""
+    """Quantise weights to 8 bits in blocks of 32, with floating-point arithmetic."""
     quantizer = MatMulNBitsQuantizer(
         graph, algo_config=DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=True, bits=8)
     )
@@ -106,7 +106,7 @@ def weight_only(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def half(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights kept in 16 bits, made 32 where they are used."""
+    """Store weights in 16 bits and convert them to 32 bits on use."""
     casts = []
     for tensor in graph.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) > 1000:
@@ -133,7 +133,7 @@ VARIANTS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
 
 
 def frames(seconds: float) -> list[ImuFrame]:
-    """Synchronised frames of the demonstration motion, with the sensors' noise."""
+    """Return synchronised frames of the demonstration motion with sensor noise."""
     pipeline = PipelineSettings(backend="onnxruntime").pipeline()
     found = list[ImuFrame]()
 
@@ -148,7 +148,7 @@ def frames(seconds: float) -> list[ImuFrame]:
 
 
 def main() -> None:
-    """Print a line a variant."""
+    """Print a line per variant."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

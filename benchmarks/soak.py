@@ -1,4 +1,4 @@
-"""Soak figures, minute by minute, of a recorded run, and longer bags made of it.
+"""Statistics of a recorded run per minute, and longer bags made from it.
 
     python benchmarks/soak.py minutes recordings/soak
     python benchmarks/soak.py repeat recordings/soak recordings/ten_hours --hours 10
@@ -6,10 +6,9 @@
 
 `minutes` prints rate, longest gap, latency and losses of every minute of a bag (record it with
 `pallas up robot:= --record recordings/soak --duration 1800`).
-`repeat` writes a bag that plays another over and over, each time later: receptions, and the stamps
-inside the messages of the pipeline's topics.
-`memory` runs `pallas report` and `pallas process` on a bag and prints what memory they hold at each
-quarter of their time: flat, however long the bag.
+`repeat` writes a bag that repeats another, with shifted reception times and message stamps of the
+pipeline's topics. `memory` runs `pallas report` and `pallas process` on a bag and prints their
+memory at each quarter of their running time, which should not depend on the length of the bag.
 """
 
 import argparse
@@ -43,8 +42,8 @@ _TIME = struct.Struct("<iI")
 
 
 def minutes(bag: Bag) -> Iterator[tuple[str, ...]]:
-    """A row a minute: bodies/s, longest gap ms, latency of the smoothed body p50, p99, worst ms,
-    samples/s of the four sensors together.
+    """Return a row per minute: bodies/s, longest gap in ms, latency of the smoothed body (p50, p99,
+    max) in ms, samples/s of the four sensors together.
     """
     arrivals = defaultdict(list)
     latencies = defaultdict(list)
@@ -76,14 +75,14 @@ def minutes(bag: Bag) -> Iterator[tuple[str, ...]]:
 
 
 def later(source: Bag, message: BagMessage, shift: int) -> bytes:
-    """A serialised message whose header is ``shift`` ns later, and with it the stamp of its newest
-    input.
+    """Return a serialised message with its header, and the stamp of its newest input, shifted by
+    ``shift`` ns.
     """
     data = _moved(message.data, 4, shift)
     if message.msgtype == "pallas/msg/ImuFrame":  # its last field
         data = _moved(data, len(data) - 8, shift)
     elif message.msgtype == "pallas/msg/BodyPose":
-        # before its remarks, a count of 0 where all is well
+        # before its remarks, a count that is normally 0
         newest = source.decode(message).newest_input if any(data[-4:]) else None
         at = data.rfind(_TIME.pack(newest.sec, newest.nanosec)) if newest else len(data) - 12
         data = _moved(data, at, shift)
@@ -100,8 +99,8 @@ def _moved(data: bytes, at: int, shift: int) -> bytes:
 
 
 def repeat(source: Bag, path: Path, hours: float) -> None:
-    """Write ``path``: ``source`` over and over for ``hours``, of the topics in `REPEATED` and what
-    is latched.
+    """Write ``path``: repeat ``source`` for ``hours``, with the topics in `REPEATED` and the
+    latched ones.
     """
     period = source.last - source.first + 10_000_000
     period += -period % 50_000_000  # whole frames of the 60 Hz grid: stamps stay on it
@@ -126,8 +125,8 @@ def repeat(source: Bag, path: Path, hours: float) -> None:
 
 
 def memory(bag: Path) -> Iterator[tuple[str, ...]]:
-    """A row a command: processor time s, resident memory MB at each quarter of its running time,
-    and the most there ever was.
+    """Return a row per command: processor time in s, resident memory in MB at each quarter of its
+    running time, and the peak.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, output in (("report", "page.html"), ("process", "motion.npz")):
@@ -162,7 +161,7 @@ def memory(bag: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _held(process: int) -> dict[str, float]:
-    """Resident memory (VmRSS, MB) and processor time (s) of a process; empty where it has just
+    """Return resident memory (VmRSS, MB) and processor time (s) of a process; empty if it has just
     ended.
     """
     try:
@@ -179,7 +178,7 @@ def _held(process: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,10 +1,10 @@
-"""Hostile publishers for `soak_hostile.py`, in a process of their own:
+"""Hostile publishers for `soak_hostile.py`, in a separate process:
 
     python benchmarks/soak_attacks.py --seed 0
 
-One kind of attack follows another, `KIND_S` seconds each, with calm between them, in which an
-emergency stop is released and reset so that the arm is engaged again. Which kind is due follows
-from the clock alone (`attack_at`), so that the process that judges knows it too.
+Attacks follow one another, `KIND_S` seconds each, with calm periods in between, in which an
+emergency stop is released and reset so that the arm is engaged again. The current kind depends only
+on the clock (`attack_at`), so that the judging process knows it too.
 """
 
 import argparse
@@ -65,13 +65,13 @@ _NS = 1_000_000_000
 
 
 def attack_at(seconds: float) -> str:
-    """The kind of attack at a time since the start, or `CALM`."""
+    """Return the kind of attack at a time since the start, or `CALM`."""
     number, within = divmod(seconds, KIND_S + CALM_S)
     return CALM if within < CALM_S else KINDS[int(number) % len(KINDS)]
 
 
 class Attacker:
-    """What is hostile in the graph; `act` is called at about 60 Hz."""
+    """Hostile publishers and clients of the graph; `act` is called at about 60 Hz."""
 
     def __init__(self, seed: int, robot: str) -> None:
         self._random = np.random.default_rng(seed)
@@ -106,7 +106,7 @@ class Attacker:
         self._turn = 0
 
     def act(self, kind: str) -> None:
-        """One turn of ``kind``."""
+        """Run one step of ``kind``."""
         self._turn += 1
         if kind == CALM:
             self._calm()
@@ -145,7 +145,7 @@ class Attacker:
                 frame.body_id = str(self._random.choice(["stranger", "", "x" * 1000]))
             try:
                 data = body_to_bytes(frame)
-            except (struct.error, OverflowError):  # stamps that no message can hold
+            except (struct.error, OverflowError):  # stamps that no message can represent
                 continue
             if self._chance(0.05):
                 data = data[: int(self._random.integers(len(data)))]

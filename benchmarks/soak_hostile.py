@@ -1,22 +1,22 @@
-"""The real graph under hostile publishers for an hour; the arm's commands are judged.
+"""Run the real graph under hostile publishers for an hour, and check the arm's commands.
 
     python benchmarks/soak_hostile.py --minutes 60 --json soak_hostile.json
     python benchmarks/soak_hostile.py --minutes 5 -- body:=generated operator:=auto
 
-Starts `pallas up` with simulated sensors, a simulated arm and the generator of motion; a second
-process attacks it (`soak_attacks.py`), and this one hears the commands.
-Each minute, what a controller would execute is checked against all limits by the independent
-checker (`hpstm_ros.safety.checker`). Latency is not measured here.
+Starts `pallas up` with simulated sensors, a simulated arm and the motion generator; a second
+process attacks it (`soak_attacks.py`), and this one subscribes to the commands. Each minute, the
+commands that a controller would execute are checked against all limits by the independent checker
+(`hpstm_ros.safety.checker`). Latency is not measured here.
 
-tracks      share of the supervisor's status messages that say "tracking"
+tracks      fraction of the supervisor's status messages with "tracking"
 violations  of position, velocity, acceleration, jerk, tip speed, workspace and consistency
 steps
-    times that the arm was engaged farther from where it had been commanded to than the supervisor
-    tolerates, but not while joint states lie
-faults      lines of the log that hold a traceback or "fault of pallas itself"
-restarts    processes that are no longer the same
+    number of times the arm was engaged farther from its commanded position than the supervisor
+    tolerates, except during false joint states
+faults      lines of the log with a traceback or "fault of pallas itself"
+restarts    processes that were replaced
 
-The exit status is 1 where one of the last four is not 0.
+The exit status is 1 if one of the last four is not 0.
 """
 
 import argparse
@@ -55,18 +55,18 @@ START_S = 180.0
 STOP_S = 60.0
 READ_S = 0.02
 PRIORITY = 10
-"""Real-time priority of the simulators and of the operator, who would be late on a busy machine;
-below that of the nodes from the sensors to the arm.
+"""Real-time priority of the simulators and the operator node, which would be late on a busy
+machine; below that of the nodes from the sensors to the arm.
 """
 SAME_RAD = 1e-9
 _OVERLAP = 4
-"""Points of one minute that are judged again with the next, so that no difference is left out."""
+"""Points of a minute that are checked again with the next one, so that no difference is omitted."""
 _TRUTH_AGAIN_S = 1.0
 HEAD = " minute  commands  tracks  violations  not finite  steps  faults  restarts  missed     MB"
 
 
 class Judge:
-    """The stream that a controller executes, and what is wrong with it."""
+    """Checks the command stream that a controller executes."""
 
     def __init__(self, robot: str) -> None:
         self._robot = load_robot(robot)
@@ -77,8 +77,10 @@ class Judge:
         self.commands = self.steps = self.engaged = 0
 
     def add(self, message: JointTrajectory, lies: bool) -> None:
-        """A command. One that begins where the last has come to rest, elsewhere than there, is that
-        of an arm engaged again, whose commands begin where it is measured to be: another stream.
+        """Add a command.
+
+        If it does not begin where the last one came to rest, the arm was engaged again at its
+        measured position, and a new stream begins.
         """
         self.commands += 1
         start = from_stamp(message.header.stamp)
@@ -100,7 +102,7 @@ class Judge:
         self._plan = list(zip(times, states, strict=True))
 
     def violations(self) -> list[str]:
-        """Of what was executed since the last call."""
+        """Return the violations in the commands executed since the last call."""
         found = []
         for stream in self._done:
             if len(stream) > _OVERLAP:
@@ -121,7 +123,7 @@ class Judge:
 
 
 class Ear:
-    """Hears commands and status, every message once, and counts those it missed."""
+    """Receives commands and status, each message once, and counts lost ones."""
 
     def __init__(self) -> None:
         self.node = rclpy.create_node("soak_hostile", enable_rosout=False)
@@ -136,7 +138,7 @@ class Ear:
         self.missed = 0
 
     def heard(self) -> list[Any]:
-        """The messages that have come since."""
+        """Return the messages received since the last call."""
         found = []
         for subscription in self._subscriptions:
             with subscription.handle:
@@ -163,7 +165,7 @@ def nodes_of(process: int) -> dict[str, int]:
 
 
 def memory_mb(process: int) -> float:
-    """Resident memory; 0 where it has ended."""
+    """Return the resident memory; 0 if the process has ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -172,13 +174,13 @@ def memory_mb(process: int) -> float:
 
 
 def faults_in(log: Path) -> int:
-    """How often it tells of an exception that nobody handled."""
+    """Return the number of unhandled exceptions in a log."""
     text = log.read_text(errors="replace")
     return text.count("Traceback (most recent") + text.count("fault of pallas itself")
 
 
 def start(folder: Path, words: list[str]) -> tuple[subprocess.Popen[bytes], Path]:
-    """`pallas up` with its simulated ports in ``folder``, and its log."""
+    """Start `pallas up` with its simulated ports in ``folder``, and its log."""
     ports = [str(folder / site) for site in ("pelvis", "neck", "left_wrist", "right_wrist")]
     settings = {
         "imu_driver": {"ports": ports},
@@ -198,7 +200,7 @@ def start(folder: Path, words: list[str]) -> tuple[subprocess.Popen[bytes], Path
 
 
 class Soak:
-    """A graph, those who attack it, and what is heard of it."""
+    """A graph, its attackers, and a listener."""
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self._args = args
@@ -212,7 +214,7 @@ class Soak:
         self._last = SupervisorStatus()
 
     def begin(self) -> None:
-        """Wait until the arm tracks, and let the attacks begin."""
+        """Wait until the arm tracks, then start the attacks."""
         begun = time.time()
         while not any(getattr(m, "state_name", "") == "tracking" for m in self._ear.heard()):
             time.sleep(0.1)
@@ -225,7 +227,7 @@ class Soak:
         self._attacks = subprocess.Popen([*command, "--since", str(self._since)])
 
     def minute(self, number: int) -> dict[str, Any]:
-        """The row of a minute; the texts of violations are under "found"."""
+        """Return the row of a minute; the texts of violations are under "found"."""
         before = self._judge.commands
         states: Counter[bool] = Counter()
         while time.time() < self._since + 60 * number and self.runs():
@@ -261,14 +263,14 @@ class Soak:
                 self._tracked[kind][message.state_name == "tracking"] += 1
 
     def runs(self) -> bool:
-        """Whether the graph and the attacks do."""
+        """Whether the graph and the attacks are still running."""
         return self._up.poll() is None and self._attacks is not None and not self._attacks.poll()
 
     def _said(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
 
     def end(self) -> dict[str, Any]:
-        """End it; figures of the whole run."""
+        """Stop everything; return the figures of the whole run."""
         if self._attacks is not None:
             self._attacks.kill()
             self._attacks.wait()
@@ -305,8 +307,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--robot", default="panda")
-    parser.add_argument("--json", type=Path, metavar="F", help="write the figures there too")
-    parser.add_argument("--log", type=Path, metavar="F", help="keep there what the nodes said")
+    parser.add_argument("--json", type=Path, metavar="F", help="also write the figures there")
+    parser.add_argument("--log", type=Path, metavar="F", help="store the nodes' log there")
     parser.add_argument("words", nargs="*", help="for `pallas up`, after --")
     args = parser.parse_args()
     middleware.prepare()

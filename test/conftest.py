@@ -99,7 +99,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An IMU recording of four simulated sensors without noise: 8 s, starting with a still T-pose."""
+    """An IMU recording of four simulated sensors without noise: 8 s, starting with a still
+    T-pose.
+    """
     import numpy as np
 
     from pallas_ros import SITES, demo_motion

@@ -1,8 +1,8 @@
-"""The tables of docs/evidence/body.md from evaluations: `pallas eval pallas --json F`, then
+"""Update the tables of docs/evidence/body.md from evaluations: `pallas eval pallas --json F`, then
 `python tools/body_tables.py F...`.
 
-Each stands between `<!-- table: NAME -->` and `<!-- end -->`; what is between them is replaced.
-A figure of a later file replaces that of an earlier one.
+The text between `<!-- table: NAME -->` and `<!-- end -->` is replaced. Figures of later files
+replace those of earlier ones.
 """
 
 import json
@@ -87,13 +87,13 @@ REAL_CASES = {
     "real,no_acceleration": "without accelerations",
 }
 SAME_MOTION = ("sites=6", "sites=8", "sites=11", "no_acceleration")
-"""Cases on the motion of `unseen_subjects`: the baselines would repeat there."""
+"""Cases on the motion of `unseen_subjects`, for which the baselines are not repeated."""
 BASELINES = ("tpose_measured", "mean_pose")
 Figures = dict[tuple[str, str, str], dict[str, Any]]
 
 
 def cell(row: dict[str, Any] | None) -> str:
-    """A figure with its interval."""
+    """Return a figure with its interval."""
     if row is None:
         return "–"
     text = f"{row['value']:.2f}"
@@ -103,7 +103,7 @@ def cell(row: dict[str, Any] | None) -> str:
 def table(
     figures: Figures, methods: dict[str, str], cases: dict[str, str], columns: dict[str, str]
 ) -> str:
-    """One row a case and method that was measured, one column a metric."""
+    """Return a table with one row per measured case and method, and one column per metric."""
     lines = [
         "| | | " + " | ".join(columns.values()) + " |",
         "|---|---|" + "---|" * len(columns),
@@ -117,7 +117,7 @@ def table(
 
 
 def goals(figures: Figures) -> str:
-    """Every goal, what was measured, and whether it is met."""
+    """Return a table of the goals: measured values, and whether they are met."""
     lines = ["| | goal | measured | |", "|---|---|---|---|"]
     for case, metric, shown, goal, unit in GOALS:
         row = figures.get(("pallas", case, metric))
@@ -136,7 +136,7 @@ def goals(figures: Figures) -> str:
 
 
 def subjects(figures: Figures) -> str:
-    """Error of each unseen person."""
+    """Return a table of the errors of each unseen person."""
     lines = ["| subject | | upper, cm | legs, cm |", "|---|---|---|---|"]
     groups = {f"subject={subject}": (subject, acts) for subject, acts in SUBJECTS.items()}
     groups["without_swimming"] = ("all but 125 and 126", "")
@@ -149,7 +149,7 @@ def subjects(figures: Figures) -> str:
 
 
 def segments(figures: Figures) -> str:
-    """Mean angle by segment, one column a case."""
+    """Return a table of the mean angle by segment, one column per case."""
     prefix = "angle_"
     suffix = "_deg"
     metrics = [m for n, c, m in figures if (n, c) == ("pallas", "unseen_subjects")]
@@ -167,7 +167,7 @@ def segments(figures: Figures) -> str:
 
 
 def main(files: list[str]) -> int:
-    """Fill the page."""
+    """Update the page."""
     figures: Figures = {}
     for file in files:
         for row in json.loads(Path(file).read_text())["rows"]:

@@ -1,8 +1,8 @@
-"""Medians of the segments' angles, by pack and by what the body does, as `ALIGNMENTS` in
-`pallas_ros/data/pack_skeletons.py` was chosen on: `python tools/compare_packs.py DATA`.
+"""Print medians of segment angles by pack and by activity; `ALIGNMENTS` in
+`pallas_ros/data/pack_skeletons.py` is based on them: `python tools/compare_packs.py DATA`.
 
-In the heading frame of the pelvis, of clips that are trained or validated on, every third frame.
-Packs whose medians differ were captured on skeletons that differ.
+Angles are in the heading frame of the pelvis, for every third frame of the training and validation
+clips. Packs with different medians were captured with different skeletons.
 """
 
 import sys
@@ -20,15 +20,15 @@ LIMBS = ("hip", "knee")
 FEET = ("ankle", "foot")
 SIDES = (("left", 1.0), ("right", -1.0))
 FEWEST = 20
-"""Frames that a median is made of at least."""
+"""Minimum number of frames of a median."""
 
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 def frames(library: MotionLibrary, pack: str) -> tuple[F64, F64, Mask]:
-    """Orientations (N, 22, 3, 3) in the heading frame, speed over ground (N,) m/s, and whether both
-    feet stand (N,).
+    """Return orientations (N, 22, 3, 3) in the heading frame, speed over ground (N,) m/s, and
+    whether both feet stand (N,).
     """
     index = np.concatenate(
         [
@@ -52,7 +52,7 @@ def angle(a: F64, b: F64) -> F64:
 
 
 def kinds(R: F64, speed: F64, standing: Mask) -> dict[str, Mask]:
-    """What the body does, by name: (N,) whether it does."""
+    """Return masks (N,) of the frames by activity."""
 
     def within(joint: str, degrees: float) -> Mask:
         return np.asarray(R[:, JOINT_INDEX[joint], 2, 2] > np.cos(np.radians(degrees)))
@@ -69,7 +69,7 @@ def kinds(R: F64, speed: F64, standing: Mask) -> dict[str, Mask]:
 
 
 def figures(R: F64, speed: F64, standing: Mask) -> dict[str, float]:
-    """Medians in degrees, by name; NaN where there are too few frames."""
+    """Return medians in degrees by name; NaN if there are too few frames."""
     out: dict[str, float] = {}
 
     def bone(name: str, axis: int) -> list[F64]:
@@ -104,7 +104,7 @@ def figures(R: F64, speed: F64, standing: Mask) -> dict[str, float]:
 
 
 def main(folder: str) -> int:
-    """Print one row a figure, one column a pack."""
+    """Print one row per figure, one column per pack."""
     library = MotionLibrary.open(folder)
     packs = [pack for pack in PACKS if any(clip.pack == pack for clip in library.clips)]
     columns = {pack: figures(*frames(library, pack)) for pack in packs}

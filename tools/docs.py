@@ -18,7 +18,7 @@ NOTICE = "<!-- Made by `make docs`. Do not edit. -->\n"
 
 
 def parameters() -> str:
-    """docs/parameters.md: a table for each node, from config/parameters/."""
+    """Return docs/parameters.md: a table per node, from config/parameters/."""
     from pallas_ros.files.parameters import describe
 
     text = f"# Parameters of the nodes\n\n{NOTICE}\n"
@@ -49,14 +49,14 @@ def parameters() -> str:
 
 
 def shown(value: Any) -> str:
-    """A default as one writes it in YAML."""
+    """Format a default as in YAML."""
     if isinstance(value, bool):
         return str(value).lower()
     return '""' if value == "" else str(value)
 
 
 def commands() -> str:
-    """docs/commands.md: what `pallas COMMAND --help` says, of every command."""
+    """Return docs/commands.md: the output of `pallas COMMAND --help` for each command."""
     from pallas_ros import cli
 
     os.environ["COLUMNS"] = "120"
@@ -89,7 +89,7 @@ def main() -> int:
             path.write_text(text, encoding="utf-8")
             print(f"docs/{name}: written")
     if "--check" in sys.argv[1:] and stale:
-        print(f"docs: {', '.join(stale)} no longer fit the code: run `make docs`", file=sys.stderr)
+        print(f"docs: {', '.join(stale)} are out of date: run `make docs`", file=sys.stderr)
         return 1
     print("docs: up to date" if not stale else f"docs: {len(stale)} changed")
     return 0

@@ -1,6 +1,6 @@
-"""Weights of ablations in half precision: `python tools/halve_weights.py IN OUT`.
+"""Convert the weights of ablations to half precision: `python tools/halve_weights.py IN OUT`.
 
-They are kept to be compared with, not to be run; half the bytes do.
+They serve for comparison only, so half the size is sufficient.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""Resolve pyproject.toml (all extras) and requirements/venv.in into requirements/lock.txt: one file
+"""Resolve pyproject.toml (all extras) and requirements/venv.in to requirements/lock.txt: one file
 for Python 3.10 to 3.12.
 
-Run as `make lock`, with any Python >= 3.9. Uses `uv` in an environment of its own; what it finds is
-what `make setup` installs.
+Run it as `make lock`, with any Python >= 3.9. It uses `uv` in a temporary environment; `make setup`
+installs the result.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements" / "lock.txt"
 UV = "uv==0.13.8"
-# What torch needs on CUDA is torch's own affair: setup.py installs torch with its dependencies, so
-# they are left out here.
+# setup.py installs torch with its dependencies, so torch's CUDA packages are omitted here.
 TORCH_OWN = re.compile(r"^(nvidia-|cuda-|triton)")
 HEADER = """\
 # Made by `make lock` from pyproject.toml (all extras) and requirements/venv.in. Do not edit.
@@ -27,9 +26,10 @@ HEADER = """\
 
 
 def resolve(uv: Path, draft: Path) -> list[str]:
-    """The pins, one requirement a line.
+    """Return the pinned requirements, one per line.
 
-    `draft` starts as today's lock, whose versions uv keeps where they still fit.
+    `draft` starts as a copy of the current lock file, whose versions uv keeps if they are still
+    compatible.
     """
     command = [
         *(str(uv), "pip", "compile", "--universal", "--python-version", "3.10", "--all-extras"),
@@ -38,8 +38,7 @@ def resolve(uv: Path, draft: Path) -> list[str]:
         *sys.argv[1:],  # e.g. --upgrade-package NAME
     ]
     subprocess.run(command, cwd=ROOT, check=True)
-    # `extra-index` lines name machines, and torch's local version (+cpu) exists only on some of
-    # them
+    # `extra-index` lines name hosts, and torch's local version (+cpu) exists only on some of them
     lines = [
         line for line in draft.read_text().splitlines() if line and not line.startswith(("-", "#"))
     ]

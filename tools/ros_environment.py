@@ -1,11 +1,10 @@
-"""Make the ROS of this virtual environment, and no other, the one its Python uses. `tools/setup.py`
-copies this into site-packages.
+"""Make Python use the ROS of this virtual environment and no other; `tools/setup.py` copies this
+file into site-packages.
 
-ROS finds libraries through LD_LIBRARY_PATH and packages through AMENT_PREFIX_PATH, and the loader
-reads the first only when a
-process starts: so a Python started without them starts itself once more with them. An installation
-of ROS that happens to be sourced (other libraries, often another Python) is left out; a workspace
-built on this environment is kept.
+ROS finds libraries through LD_LIBRARY_PATH and packages through AMENT_PREFIX_PATH. The loader reads
+the former only at process start, so a Python started without them restarts itself with them. A
+sourced ROS installation (other libraries, often another Python) is excluded; a workspace built on
+this environment is kept.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-# The wheels bring a bootstrapper of their own (ros_wheels_bootstrapper.pth), which looks at nothing
-# but this.
+# The wheels contain their own bootstrapper (ros_wheels_bootstrapper.pth), which reads only this.
 GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 
 
@@ -28,7 +26,9 @@ def _is_ros(prefix: Path) -> bool:
 
 
 def environment(env: dict[str, str], prefix: str) -> dict[str, str]:
-    """`env` changed so that ROS is found in `prefix`; applying it twice changes nothing more."""
+    """Return `env` changed so that ROS is found in `prefix`; applying it twice has no further
+    effect.
+    """
     new = dict(env)
     own = Path(prefix)
     listed = [
@@ -62,7 +62,7 @@ def environment(env: dict[str, str], prefix: str) -> dict[str, str]:
 
 
 def apply() -> None:
-    """Start this interpreter again with the environment it needs, unless it has it."""
+    """Restart this interpreter with the required environment, unless it is already set."""
     wanted = environment(dict(os.environ), sys.prefix)
     if wanted != dict(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)

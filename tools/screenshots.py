@@ -1,4 +1,4 @@
-"""Every picture of README and docs/guide/viewing.md, from one bag: `.venv/bin/python
+"""Make every picture of README and docs/guide/viewing.md from one bag: `.venv/bin/python
 tools/screenshots.py out/demo/bag [film|report|viewer ...]`.
 
 Writes docs/images/demo.gif (operator and arm), report.png (top of `pallas report`) and viewer.png
@@ -22,18 +22,17 @@ CLOSE_NOTICE = (
     "(() => { const e = document.querySelector('.mantine-Notification-closeButton'); if (e)"
     " e.click(); return !!e })()"
 )
-"""viser says that WebGL runs without a graphics card, which is so here and not on a reader's
-machine.
+"""Close viser's notice that WebGL runs without a graphics card, which does not apply to readers.
 """
 
 
 def shrink(picture: np.ndarray, path: Path, colours: int = 160) -> None:
-    """A picture as a small PNG."""
+    """Return a picture as a small PNG."""
     Image.fromarray(picture).quantize(colours).save(path, optimize=True)
 
 
 def film(bag: Path) -> None:
-    """Six seconds of the operator beside the arm."""
+    """Record six seconds of the operator beside the arm."""
     from pallas_ros.view.figure import write_clip
     from pallas_ros.view.moments import BagFile
     from pallas_ros.view.report import frames
@@ -50,7 +49,7 @@ def film(bag: Path) -> None:
 
 
 def report(bag: Path) -> None:
-    """The top of the report's page."""
+    """Capture the top of the report page."""
     from browser import Browser
 
     from pallas_ros.view.report import write_report
@@ -68,7 +67,7 @@ def report(bag: Path) -> None:
 
 
 def viewer(bag: Path) -> None:
-    """The viewer at an instant of the bag, its charts filled."""
+    """Capture the viewer at an instant of the bag, with filled charts."""
     from browser import Browser
 
     command = [
@@ -93,7 +92,7 @@ def viewer(bag: Path) -> None:
         before = None
         now = browser.picture()
         while before is None or (before != now).any():
-            # the scene fades in, slowly without a graphics card
+            # the scene fades in, slowly without a GPU
             time.sleep(4)
             before = now
             now = browser.picture()
@@ -109,7 +108,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("bag", type=Path, help="a bag of the demo")
     parser.add_argument(
-        "pictures", nargs="*", metavar="film|report|viewer", help="which (default: all)"
+        "pictures", nargs="*", metavar="film|report|viewer", help="pictures to make (default: all)"
     )
     args = parser.parse_args()
     for name in set(args.pictures) - set(makers):

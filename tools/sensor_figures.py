@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/guide/sensors.md with the project's own figure: `python
+"""Draw the pictures of docs/guide/sensors.md with the project's human figure: `python
 tools/sensor_figures.py [FOLDER]`.
 """
 
@@ -35,7 +35,7 @@ STEPS = (
 
 
 def sensors(canvas: Canvas, motion: Motion, frame: int, label: bool) -> None:
-    """The four sensors as dark boxes with their axes."""
+    """Draw the four sensors as dark boxes with their axes."""
     for site in SITES:
         joint = SITE[site].joint
         lever = SITE[site].place
@@ -66,7 +66,7 @@ def sensors(canvas: Canvas, motion: Motion, frame: int, label: bool) -> None:
 
 
 def worn(path: Path) -> None:
-    """The T-pose from behind, with the sensors as they are worn."""
+    """Draw the T-pose from behind, with the worn sensors."""
     motion = calibration_motion(False)
     frame = round(7.0 * 60)
     canvas = Canvas((1000, 620), Camera(eye=(-2.9, 0.7, 1.9), target=(0.0, 0.0, 1.02), focal=1.55))
@@ -84,7 +84,7 @@ def worn(path: Path) -> None:
 
 
 def steps(path: Path) -> None:
-    """The poses and movements of the guided calibration side by side."""
+    """Draw the poses and movements of the guided calibration side by side."""
     motion = calibration_motion(True)
     people = []
     for i, (name, second) in enumerate(STEPS):

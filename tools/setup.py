@@ -1,13 +1,12 @@
-"""Build `.venv`: everything pallas needs on a machine without ROS, from pinned wheels, and the
+"""Build `.venv`: everything that pallas needs on a machine without ROS, from pinned wheels, and the
 generated messages.
 
     make setup
-        with the python3 of this shell, or the first of python3.11, 3.12, 3.10 that fits
-    make setup PYTHON=python3.12      with that one
+        with the python3 of this shell, or the first suitable one of python3.11, 3.12, 3.10
+    make setup PYTHON=python3.12      with this one
 
-Runs on any Python >= 3.8 with its standard library. Each step leaves a stamp made of the contents
-of its inputs, so that a second run does only what changed, and an interrupted one goes on where it
-stopped.
+Runs on any Python >= 3.8 with its standard library. Each step stores a hash of its inputs, so that
+a second run repeats only changed steps, and an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ SUPPORTED = (
 
 
 class SetupError(Exception):
-    """Why the environment cannot be built, and what to do about it, in one sentence."""
+    """Why the environment cannot be built, and what to do, in one sentence."""
 
 
 # ----------------------------------------------------------------------------------------------
@@ -52,7 +51,9 @@ class SetupError(Exception):
 
 
 class Progress:
-    """One line for what is being done: rewritten in place on a terminal, every 15 s elsewhere."""
+    """A line with the current step: rewritten in place on a terminal, printed every 15 s
+    elsewhere.
+    """
 
     def __init__(self) -> None:
         self.start = time.monotonic()
@@ -80,8 +81,9 @@ def run(
     detail: Callable[[str], str],
     env: dict[str, str],
 ) -> str:
-    """Run `command`, keep its output in build/setup/`log`, show `detail(output so far)`; returns
-    the output, raises SetupError.
+    """Run `command`, keep its output in build/setup/`log`, and show `detail(output so far)`.
+
+    Returns the output; raises SetupError if the command fails.
     """
     path = WORK / log
     with path.open("w+", encoding="utf-8", errors="replace") as output:
@@ -119,18 +121,18 @@ def run(
                 " package index cannot be reached"
             )
         raise SetupError(
-            f"`{Path(command[0]).name} {command[1]} {command[2]} ...` failed; all it printed is in"
+            f"`{Path(command[0]).name} {command[1]} {command[2]} ...` failed; its output is in"
             f" {path.relative_to(ROOT)}"
         )
     return text
 
 
 # ----------------------------------------------------------------------------------------------
-# what the machine has
+# checks of the machine
 
 
 class Interpreter(NamedTuple):
-    """A Python that could be built on."""
+    """A Python interpreter to build on."""
 
     executable: str
     version: tuple[int, int, int]
@@ -143,8 +145,8 @@ class Interpreter(NamedTuple):
 
 
 def examine(python: str) -> Interpreter | None:
-    """What an interpreter (of a virtual environment: the one it was made with) says of itself; None
-    when it cannot be run.
+    """Query an interpreter (for a virtual environment, its base interpreter); None if it cannot be
+    run.
     """
     code = (
         "import importlib.util, json, os, platform, sys,"
@@ -168,8 +170,8 @@ def examine(python: str) -> Interpreter | None:
 
 
 def find_python() -> Interpreter:
-    """The interpreter to build on: $PYTHON alone where it is given, else that of .venv, this one,
-    the first supported one on PATH.
+    """Return the interpreter to build on: $PYTHON if set, else that of .venv, this one, or the
+    first supported one on PATH.
     """
     asked = os.environ.get("PYTHON")
     names = (
@@ -193,7 +195,7 @@ def find_python() -> Interpreter:
 
 
 def check_machine(python: Interpreter) -> None:
-    """Raise one sentence that names every missing apt package."""
+    """Check the platform; the error names every missing apt package in one sentence."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise SetupError(
             f"there are ROS 2 wheels for Linux on x86_64, and this is {sys.platform} on"
@@ -211,7 +213,7 @@ def check_machine(python: Interpreter) -> None:
 
 
 def clean_environment() -> dict[str, str]:
-    """This environment without any ROS that is sourced in it, and with the tools of .venv first."""
+    """Return this environment without any sourced ROS, and with the tools of .venv first."""
     foreign = re.compile(
         r"(AMENT|COLCON|ROS|RMW|CMAKE_PREFIX|PYTHONPATH|PYTHONHOME|LD_LIBRARY|VIRTUAL_ENV|_ROS_WHEELS|MAKEFLAGS|MFLAGS|MAKELEVEL)"
     )
@@ -225,8 +227,8 @@ def clean_environment() -> dict[str, str]:
 
 
 def digest(*inputs: object) -> str:
-    """Hash of `inputs`: of a file or folder below the repository (Path) the contents, of anything
-    else its text.
+    """Hash `inputs`: the contents of a file or folder below the repository (Path), the text of
+    anything else.
     """
     value = hashlib.sha256()
     for item in inputs:
@@ -241,7 +243,7 @@ def digest(*inputs: object) -> str:
 
 
 class Stamps:
-    """What has been done already: {step: hash of its inputs}, kept in the environment itself."""
+    """Completed steps, {step: hash of its inputs}, stored in the environment itself."""
 
     def __init__(self) -> None:
         self.done: dict[str, str] = {}
@@ -263,7 +265,7 @@ def site_packages() -> Path:
 
 
 def make_venv(python: Interpreter, progress: Progress) -> None:
-    shutil.rmtree(WORK / "messages", ignore_errors=True)  # configured for the environment that was
+    shutil.rmtree(WORK / "messages", ignore_errors=True)  # configured for the previous environment
     run(
         [python.executable, "-m", "venv", "--clear", str(VENV)],
         "venv.log",
@@ -274,12 +276,15 @@ def make_venv(python: Interpreter, progress: Progress) -> None:
 
 
 def install_packages(progress: Progress) -> None:
-    """The pinned wheels, without dependencies; torch with them, because its CUDA build brings its
-    own and its CPU build none.
+    """Install the pinned wheels without dependencies.
+
+    torch is installed with dependencies, because only its CUDA build has some.
     """
     site = site_packages()
     for half_installed in (p for p in site.glob("*.dist-info") if not (p / "RECORD").exists()):
-        shutil.rmtree(half_installed)  # of an interrupted run; pip would take it for installed
+        shutil.rmtree(
+            half_installed
+        )  # from an interrupted run; pip would assume that it is installed
     pins = [line for line in LOCK.read_text().splitlines() if line and not line.startswith("#")]
     torch = [pin for pin in pins if pin.startswith("torch==")]
     without_torch = WORK / "lock-without-torch.txt"
@@ -321,8 +326,8 @@ def install_packages(progress: Progress) -> None:
 
 
 def patch_ros_exports() -> None:
-    """The wheels' CMake targets name folders of the machine that built them: put in this
-    environment's.
+    """Replace paths of the build machine in the wheels' CMake targets by those of this
+    environment.
     """
     query = (
         "import json, numpy, sysconfig; print(json.dumps([sysconfig.get_path('include'),"
@@ -345,14 +350,14 @@ def patch_ros_exports() -> None:
 
 
 def install_ros_environment() -> None:
-    """See tools/ros_environment.py; a .pth file has Python import it at start."""
+    """Install tools/ros_environment.py; a .pth file makes Python import it at startup."""
     shutil.copy(ROOT / "tools" / "ros_environment.py", site_packages() / "ros_environment.py")
     (site_packages() / "pallas_ros_environment.pth").write_text("import ros_environment\n")
 
 
 def build_messages(progress: Progress) -> None:
-    """The packages of messages, and the executables of the nodes, into .venv, beside what the
-    wheels put there.
+    """Build the message packages and the node executables into .venv, beside the files of the
+    wheels.
     """
     patch_ros_exports()
     base = WORK / "messages"
@@ -391,11 +396,12 @@ def build_messages(progress: Progress) -> None:
 
 
 def install_project(progress: Progress) -> None:
-    """The repository itself, editable: a new entry point in setup.cfg needs this step, a new line
-    of Python needs nothing.
+    """Install the repository in editable mode.
+
+    A new entry point in setup.cfg requires this step; changed Python code does not.
     """
     for folder in DATA:
-        # what looks for data as ROS does (FindPackageShare) finds that of the checkout
+        # lookups by ROS (FindPackageShare) find the data of the checkout
         link = VENV / "share" / "pallas" / folder
         if not link.is_symlink():
             link.symlink_to(ROOT / folder)
@@ -415,7 +421,7 @@ def install_project(progress: Progress) -> None:
 
 @contextlib.contextmanager
 def alone(progress: Progress) -> Iterator[None]:
-    """One set-up at a time in a checkout."""
+    """Allow one setup at a time in a checkout."""
     WORK.mkdir(parents=True, exist_ok=True)
     (WORK.parent / "COLCON_IGNORE").touch()
     with (WORK / "lock").open("w") as file:
@@ -493,7 +499,7 @@ def main() -> int:
         print(f"setup: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nsetup: interrupted; `make setup` goes on from here", file=sys.stderr)
+        print("\nsetup: interrupted; `make setup` resumes here", file=sys.stderr)
         return 130
     return 0
 

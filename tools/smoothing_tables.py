@@ -1,7 +1,7 @@
-"""The tables of docs/evidence/smoothing.md from an evaluation: `pallas eval hpstm --count 24
+"""Update the tables of docs/evidence/smoothing.md from an evaluation: `pallas eval hpstm --count 24
 --seconds 4 --json F`, then `python tools/smoothing_tables.py F`.
 
-Each stands between `<!-- table: NAME -->` and `<!-- end -->`; what is between them is replaced.
+The text between `<!-- table: NAME -->` and `<!-- end -->` is replaced.
 """
 
 import json
@@ -32,9 +32,7 @@ Figures = dict[tuple[str, str, str], float]
 
 
 def table(figures: Figures, rows: dict[str, str], metric: str, form: str) -> str:
-    """One row a method, one column a split and look-ahead; methods that were not measured are left
-    out.
-    """
+    """Return a table with one row per measured method, and one column per split and look-ahead."""
     lines = [
         "| method | " + " | ".join(f"{s} {n}" for s, n in CASES) + " |",
         "|---|" + "---|" * len(CASES),
@@ -54,7 +52,7 @@ def table(figures: Figures, rows: dict[str, str], metric: str, form: str) -> str
 
 
 def versus(figures: Figures) -> str:
-    """How far below the best filter the network is."""
+    """Describe by how much the network is better than the best filter."""
     parts = {split: list[str]() for split in SPLITS}
     for split, n in CASES:
         case = f"{split},lookahead={n}"
@@ -68,7 +66,7 @@ def versus(figures: Figures) -> str:
 
 
 def failures(figures: Figures, lookahead: int) -> str:
-    """Worst error and time of recovery."""
+    """Return a table of the worst error and the recovery time."""
     methods = ["median+savitzky_golay", "kalman", "median+kalman", "hpstm"]
     names = dict.fromkeys(
         case.split(",")[-1] for name, case, metric in figures if metric == "recovery_ms"
@@ -90,7 +88,7 @@ def failures(figures: Figures, lookahead: int) -> str:
 
 
 def unknown(figures: Figures) -> str:
-    """How well the first seconds go, in which the bone lengths are not known yet."""
+    """Describe the error of the first seconds, while the bone lengths are unknown."""
     errors = [
         f"{s} {n}: {figures['hpstm', f'{s},lookahead={n}', 'mpjpe_bones_unknown_mm']:.1f}"
         for s in SPLITS
@@ -104,7 +102,7 @@ def unknown(figures: Figures) -> str:
 
 
 def flicker(figures: Figures) -> str:
-    """How far one frame's estimate moves."""
+    """Describe how much the estimate of a frame changes."""
     cells = (
         f"{figures['hpstm', f'unseen,lookahead={n}', 'flicker_mm']:.1f} mm at a look-ahead of {n}"
         for n in (0, 2, 5)
@@ -113,7 +111,7 @@ def flicker(figures: Figures) -> str:
 
 
 def coverage(figures: Figures) -> str:
-    """Share of true positions inside the ellipsoids, one row a level."""
+    """Return a table of the fraction of true positions in the ellipsoids, one row per level."""
     parts = [
         table(figures, {"hpstm": f"{level} %"}, f"coverage{level}", "{:.1%}").split("\n")
         for level in (50, 90, 95)
@@ -122,13 +120,13 @@ def coverage(figures: Figures) -> str:
 
 
 def jerk(figures: Figures) -> str:
-    """Jerk of every method, and the true one's."""
+    """Return a table of the jerk of every method and of the true motion."""
     true = table(figures, {"raw": "true"}, "jerk_true_m_s3", "{:.0f}").split("\n")[-1]
     return table(figures, METHODS, "jerk_m_s3", "{:.0f}") + "\n" + true
 
 
 def ablations(figures: Figures) -> str:
-    """The ablations, where they were measured."""
+    """Return a table of the measured ablations."""
     if ("ablation_full", "unseen,lookahead=0", "mpjpe_mm") not in figures:
         raise KeyError("ablation_full")
     return table(figures, ABLATIONS, "mpjpe_mm", "{:.2f}")
@@ -154,7 +152,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
 
 
 def main() -> None:
-    """Fill the page; a table none of whose figures was measured stays as it is."""
+    """Update the page; a table without any measured figure is kept."""
     rows = json.loads(Path(sys.argv[1]).read_text())["rows"]
     figures = {(r["name"], r["case"], r["metric"]): r["value"] for r in rows}
     page = PAGE.read_text()
@@ -162,7 +160,7 @@ def main() -> None:
         try:
             text = make(figures)
         except KeyError as missing:
-            print(f"table '{name}' stays as it is: {missing} was not measured")
+            print(f"table '{name}' is unchanged: {missing} was not measured")
             continue
         begin, _, rest = page.partition(f"<!-- table: {name} -->\n")
         _, end, rest = rest.partition("<!-- end -->")

@@ -1,9 +1,10 @@
-"""Style rules that ruff does not have; `make lint` runs them.
+"""Style rules that ruff does not provide; `make lint` runs them.
 
-- no tuple assignment of unrelated values: `a, b = x, y` is two statements, unless it swaps;
+- no tuple assignment of unrelated values: `a, b = x, y` must be two statements, unless it is a
+swap;
 - no conditional expression inside another;
-- no file of more than `FILE_LINES` lines and no function of more than `FUNCTION_LINES`, its
-  docstring not counted, outside of tests. `LONG` has the exceptions, each with its reason.
+- no file of more than `FILE_LINES` lines and no function of more than `FUNCTION_LINES`, without
+docstring, outside of tests. `LONG` lists the exceptions with reasons.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ LONG = {
     "pallas_ros/ros/entities.py:subscribe": "a message's way from its arrival to the callback",
     "tools/setup.py:setup": "the steps of the set-up, in order",
 }
-"""What is longer, and why: files by path, functions as ``path:name``, both with wildcards."""
+"""Exceptions with reasons: files by path, functions as ``path:name``, both with wildcards."""
 
 
 def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function without its decorators and its docstring."""
+    """Return the lines of a function without decorators and docstring."""
     lines = (node.end_lineno or node.lineno) - node.lineno + 1
     first = node.body[0]
     if ast.get_docstring(node) is not None:
@@ -53,7 +54,9 @@ def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def lengths(tree: ast.Module, text: str) -> Iterator[tuple[int, str, str]]:
-    """Line, name and sentence of the file (name empty) and of each function that is too long."""
+    """Return line, name and message for the file (empty name) and each function that is too
+    long.
+    """
     count = len(text.splitlines())
     if count > FILE_LINES:
         yield 1, "", f"{count} lines, more than {FILE_LINES}: split it by concept"
@@ -66,7 +69,8 @@ def lengths(tree: ast.Module, text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def too_long(name: str, tree: ast.Module, text: str, used: set[str]) -> Iterator[tuple[int, str]]:
-    """Line and sentence of what is too long in the file ``name`` and not in `LONG`.
+    """Return line and message for everything in the file ``name`` that is too long and not in
+    `LONG`.
 
     The exceptions that apply are added to ``used``.
     """
@@ -83,7 +87,7 @@ def too_long(name: str, tree: ast.Module, text: str, used: set[str]) -> Iterator
 
 
 def names(node: ast.AST) -> set[str]:
-    """Names that an expression reads or writes, attributes and subscripted values included."""
+    """Return the names that an expression reads or writes, including attributes and subscripts."""
     found = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
     return found | {
         ast.unparse(inner) for inner in ast.walk(node) if isinstance(inner, ast.Attribute)
@@ -105,7 +109,7 @@ def depends_on_itself(assignment: ast.Assign) -> bool:
 
 
 def faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and sentence of each violation."""
+    """Return line and message of each violation."""
     for node in ast.walk(tree):
         if isinstance(node, ast.IfExp):
             parts = (node.test, node.body, node.orelse)
@@ -118,7 +122,7 @@ def faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def main() -> int:
-    """Check the tracked Python files; 1 where a rule is violated."""
+    """Check the tracked Python files; return 1 if a rule is violated."""
     listed = subprocess.run(
         ["git", "ls-files", "*.py"], cwd=ROOT, check=True, capture_output=True, text=True
     )
@@ -137,7 +141,7 @@ def main() -> int:
             print(f"{name}:{line}: {sentence}")
             wrong += 1
     for pattern in sorted(LONG.keys() - used):
-        print(f"tools/style.py: LONG names '{pattern}', which is not too long any more: remove it")
+        print(f"tools/style.py: LONG names '{pattern}', which is no longer too long: remove it")
         wrong += 1
     return 1 if wrong else 0
 

@@ -1,4 +1,6 @@
-"""Bags that are unclosed, truncated, damaged or malicious: intact data is read, damage is reported."""
+"""Bags that are unclosed, truncated, damaged or malicious: intact data is read, damage is
+reported.
+"""
 
 import contextlib
 import os

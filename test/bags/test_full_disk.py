@@ -1,4 +1,6 @@
-"""A full disk and a power cut: counted messages are in the file, and synced messages are on disk."""
+"""A full disk and a power cut: counted messages are in the file, and synced messages are on
+disk.
+"""
 
 import os
 import resource

@@ -16,7 +16,9 @@ SKELETON = Skeleton.from_height()
 
 
 def posture(**turns: tuple[float, float, float]) -> np.ndarray:
-    """Return global orientations (22, 4): the T-pose with joints turned by rotation vectors (rad)."""
+    """Return global orientations (22, 4): the T-pose with joints turned by rotation vectors
+    (rad).
+    """
     local = np.tile(rotations.IDENTITY, (len(JOINTS), 1))
     for joint, turn in turns.items():
         local[JOINT_INDEX[joint]] = rotations.from_rotvec(np.array(turn))

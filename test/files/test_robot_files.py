@@ -1,4 +1,6 @@
-"""Robot descriptions and meshes beyond the limits are rejected before a robot library loads them."""
+"""Robot descriptions and meshes beyond the limits are rejected before a robot library loads
+them.
+"""
 
 import os
 import time

@@ -1,4 +1,6 @@
-"""The synchroniser: any rates, jitter, losses and clocks give one time grid, and it never stalls."""
+"""The synchroniser: any rates, jitter, losses and clocks give one time grid, and it never
+stalls.
+"""
 
 import numpy as np
 import pytest

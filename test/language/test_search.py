@@ -33,7 +33,9 @@ def joined(*motions: Motion) -> Motion:
 
 @pytest.fixture
 def released(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The untrained network with a replacement for the sentence encoder, as found by the command."""
+    """The untrained network with a replacement for the sentence encoder, as found by the
+    command.
+    """
     monkeypatch.setattr(
         "hpstm_ros.language.alignment.aligner.TextEncoder.default", lambda: StandIn()
     )

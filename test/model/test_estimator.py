@@ -1,4 +1,6 @@
-"""The estimator with the released model: facing, the operator's size, foot contact, lost sensors."""
+"""The estimator with the released model: facing, the operator's size, foot contact, lost
+sensors.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The documentation is correct: links resolve, commands exist, and generated pages are up to date."""
+"""The documentation is correct: links resolve, commands exist, and generated pages are up to
+date.
+"""
 
 import ast
 import hashlib
@@ -61,7 +63,9 @@ PACKAGES_ROW = re.compile(r"^\| (`(?:pallas|hpstm)_ros/.*) \| .* \|(.*)\|$", re.
 
 
 def table_of_packages() -> dict[str, set[str]]:
-    """Return the allowed imports of each package (or top-level module) from the architecture page."""
+    """Return the allowed imports of each package (or top-level module) from the architecture
+    page.
+    """
     page = (ROOT / "docs" / "guide" / "architecture.md").read_text()
     table: dict[str, set[str]] = {}
     foundations: set[str] = set()

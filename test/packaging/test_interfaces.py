@@ -82,7 +82,9 @@ def test_tf2_msgs_is_the_one_everybody_else_has(typestore: Any):
 
 
 def built_hash(package: str, name: str) -> str:
-    """Return the type hash (REP-2011) of a built message, from the description installed with it."""
+    """Return the type hash (REP-2011) of a built message, from the description installed with
+    it.
+    """
     for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
         description = Path(prefix) / "share" / package / "msg" / f"{name}.json"
         if description.exists():

@@ -134,7 +134,9 @@ def test_joints_keep_to_the_share_of_speed_that_confidence_allows(deviation: flo
 def test_a_clutch_takes_hold_anywhere_without_a_jump(
     name: str, at: int, then: int, scale: float, seed: int
 ) -> None:
-    """Wherever the hand and the arm are; afterwards the tip moves like the hand, times the scale."""
+    """Wherever the hand and the arm are; afterwards the tip moves like the hand, times the
+    scale.
+    """
     description = robot(name)
     arm = description.arms[0]
     retargeter = Retargeter(description, settings=RetargetSettings(mode="clutched", scale=scale))

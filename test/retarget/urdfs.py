@@ -68,7 +68,9 @@ def write(folder: Path, text: str, name: str = "arm.urdf") -> Path:
 
 
 def two_arms(left: str = "left_", right: str = "right_", turned: bool = False) -> str:
-    """A torso on a waist joint, with two arms, legs and a head; if ``turned``, it faces along -x."""
+    """A torso on a waist joint, with two arms, legs and a head; if ``turned``, it faces along
+    -x.
+    """
     side = -1 if turned else 1
     parts = [
         link("base", 0.4),

@@ -69,7 +69,9 @@ def test_bodies_go_on_after_the_clock_was_set_back_to_before_the_calibration() -
 
 
 def test_samples_from_before_the_calibration_are_still_left_out() -> None:
-    """The calibration of a recording applies from its timestamp on, regardless of earlier samples."""
+    """The calibration of a recording applies from its timestamp on, regardless of earlier
+    samples.
+    """
     found = Settings().pipeline()
     _push(found.push, BEGUN, 4.0)
     assert found.calibration is not None

@@ -1,4 +1,6 @@
-"""Discovery range and Fast DDS profile: only this machine by default, and user settings are kept."""
+"""Discovery range and Fast DDS profile: only this machine by default, and user settings are
+kept.
+"""
 
 import os
 import subprocess

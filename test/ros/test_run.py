@@ -237,7 +237,9 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 
 @pytest.mark.parametrize("autostart", [True, False])
 def test_ctrl_c_during_the_configuration_is_no_error(ros_nodes: list[Any], autostart: bool) -> None:
-    """Regression: with a manager, the exception was raised through rclpy, which logged a traceback."""
+    """Regression: with a manager, the exception was raised through rclpy, which logged a
+    traceback.
+    """
     peer = rclpy.create_node("peer")
     ros_nodes.append(peer)
     configure = peer.create_client(ChangeState, "/operator/change_state")

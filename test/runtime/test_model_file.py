@@ -1,4 +1,6 @@
-"""A model file that does not match, or whose description is wrong, is rejected with one sentence."""
+"""A model file that does not match, or whose description is wrong, is rejected with one
+sentence.
+"""
 
 import json
 from pathlib import Path

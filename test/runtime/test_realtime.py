@@ -62,7 +62,9 @@ def test_a_frame_far_behind_the_news_is_skipped_and_counted(lags: list[int]) -> 
 
 
 def test_a_frame_that_is_not_admitted_costs_no_step_and_gives_no_body() -> None:
-    """As the `pallas` node uses a `Deadline`: after a step of three periods two frames are dropped."""
+    """As the `pallas` node uses a `Deadline`: after a step of three periods two frames are
+    dropped.
+    """
     watch = realtime.Deadline(PERIOD)
     stepped = []
 

@@ -126,7 +126,9 @@ class SimulatedGpu(Cuda):
 
 
 class SimulatedEngine:
-    """Runs the model with ONNX Runtime on the given addresses; execution context and engine in one."""
+    """Runs the model with ONNX Runtime on the given addresses; execution context and engine in
+    one.
+    """
 
     def __init__(self, data: bytes, gpu: SimulatedGpu, batch: int) -> None:
         self.session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])

@@ -68,7 +68,9 @@ def judged(commands: list[Any]) -> tuple[Judge, list[str]]:
 
 
 def test_an_arm_engaged_at_the_instant_at_which_it_comes_to_rest_begins_a_stream() -> None:
-    """Its first command has the time of the end of the last one, at a slightly different position."""
+    """Its first command has the time of the end of the last one, at a slightly different
+    position.
+    """
     arm = Arm()
     assert not arm.supervisor.engage(arm.now)
     arm.waves(200)

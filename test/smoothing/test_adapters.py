@@ -119,7 +119,9 @@ LYING = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 def test_a_body_lying_from_the_start_is_rejected_unless_axes_are_set() -> None:
-    """Regression: with unset optical axes, the body floated in a lying posture without any message."""
+    """Regression: with unset optical axes, the body floated in a lying posture without any
+    message.
+    """
     standing = points_of("coco_17")
     lying = standing @ LYING + np.array([0.0, 0.0, 0.3])
     adapter = PoseAdapter(load_format("coco_17"))

@@ -1,4 +1,6 @@
-"""Behaviour of cameras: joints never in view, constantly changing ids, more people than the limit."""
+"""Behaviour of cameras: joints never in view, constantly changing ids, more people than the
+limit.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace

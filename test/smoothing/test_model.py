@@ -116,7 +116,9 @@ def test_a_body_turned_any_way_and_shifted_gives_the_same_turned_and_shifted(
 
 
 def test_a_network_that_has_learned_nothing_is_a_filter(walk: F64) -> None:
-    """With zero output it is a robust local polynomial on the manifold, from which training starts."""
+    """With zero output it is a robust local polynomial on the manifold, from which training
+    starts.
+    """
     torch.manual_seed(0)
     net = Hpstm(HpstmConfig()).eval()
     points = windows(walk)

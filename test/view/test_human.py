@@ -1,4 +1,6 @@
-"""The human figure: URDF, joint angles and transforms reproduce the original pose in every reader."""
+"""The human figure: URDF, joint angles and transforms reproduce the original pose in every
+reader.
+"""
 
 from dataclasses import replace
 
