@@ -77,9 +77,9 @@ class Operator:
         for number, arm in enumerate(self.robot.arms):
             topic = "/retarget/goal" + ("" if number == 0 else f"/{arm.name}")
             subscribe(PoseStamped, topic, lambda m, number=number: self._on_goal(number, m), 1000)
-        self.node.create_timer(1 / 60, self._tell)
+        self.node.create_timer(1 / 60, self._publish)
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         self._switch.publish(Bool(data=True))
         self._frame += self.moving
         k = self._frame % len(self._motion)

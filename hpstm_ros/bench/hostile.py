@@ -127,7 +127,7 @@ class HostileRun:
         self._feedback()
         self._engage()
         for frame in range(self._frames):
-            self._happen()
+            self._apply_events()
             if self._triggers is not None:
                 self._triggers.happen()
             if self._now >= self._gap_until:
@@ -163,12 +163,12 @@ class HostileRun:
             if self._arm.body(self._now, arrived):
                 if self._arm.supervisor.state in _WITHOUT_OPERATOR:
                     self._may.stopped()
-                self._blame(self._may.saw(self._now, arrived))
+                self._record(self._may.saw(self._now, arrived))
 
     def _is_blind(self) -> bool:
         return self._may.blind
 
-    def _blame(self, what: str) -> None:
+    def _record(self, what: str) -> None:
         if what and what not in self._verdict.violations:
             self._verdict.violations.append(what)
 
@@ -191,7 +191,7 @@ class HostileRun:
             self._may.clock_went_back()
         return jump
 
-    def _happen(self) -> None:
+    def _apply_events(self) -> None:
         """Apply random buttons, parameters and faults."""
         random = self._random
         supervisor = self._arm.supervisor
@@ -263,7 +263,7 @@ class HostileRun:
                 case 0:
                     scale = float(random.choice([random.uniform(0.1, 3.0), np.nan, -1.0, 1e9]))
                     arm.retargeter.settings = replace(settings, scale=scale)
-                    self._blame("" if 0.1 <= scale <= 3.0 else "a scale out of range was accepted")
+                    self._record("" if 0.1 <= scale <= 3.0 else "a scale out of range was accepted")
                 case 1:
                     arm.retargeter.settings = replace(
                         settings, mode=str(random.choice(["absolute", "clutched", ""]))
@@ -284,7 +284,7 @@ class HostileRun:
                     arm.retargeter.settings = replace(
                         arm.retargeter.settings, stop_deviation_m=deviation
                     )
-                    self._blame(
+                    self._record(
                         ""
                         if 0.01 <= deviation <= 1.0
                         else "a stop deviation out of range was accepted"
@@ -298,7 +298,7 @@ class HostileRun:
                     )
                     arm.supervisor.tip_speed = speed * self._tip_speed
                     self._speeds.append((self._ticked + self._offset, speed * self._tip_speed))
-                    self._blame("" if 0 < speed <= 1 else "an invalid tip speed was accepted")
+                    self._record("" if 0 < speed <= 1 else "an invalid tip speed was accepted")
         except PallasError:
             pass
 
@@ -311,7 +311,7 @@ class HostileRun:
         start = self._arm.supervisor.posture()
         known = 0 <= self._now - self._true_state_at < _NS // 10
         if start is None or (known and np.abs(start - self._q).max() > 0.1):
-            self._blame("engaged where the arm is not")
+            self._record("engaged where the arm is not")
         self._stream.end = start
 
     def _feedback(self) -> None:
@@ -354,7 +354,7 @@ class HostileRun:
         states = np.array(command.points)
         self._stream.messages.append((command.times + self._offset, states))
         if np.abs(states[-1, 1:]).max() > 1e-9:
-            self._blame("a command does not end at rest")
+            self._record("a command does not end at rest")
         if self._now >= self._stuck_until:
             self._q = np.array(states[0, 0])
         end = self._stream.end
@@ -363,7 +363,7 @@ class HostileRun:
             # the motion continues: the rest position differs from that of the last command
             self._led += 1
             missing = self._may.missing(self._now)
-            self._blame(missing and f"led {missing}")
+            self._record(missing and f"led {missing}")
             if self._may.measured is not None:
                 self._verdict.stop_begins_s = max(
                     self._verdict.stop_begins_s, (self._now - self._may.measured[1]) / _NS

@@ -78,14 +78,14 @@ class Triggers:
             moves = np.abs(span) > _REST
             opening = np.mean(((motion.q - gripper.closed) / np.where(moves, span, 1))[:, moves], 1)
             if not (np.isfinite(motion.q).all() and np.isfinite(motion.dq).all()):
-                self._blame(f"gripper {each.arm}: a command is not finite")
+                self._record(f"gripper {each.arm}: a command is not finite")
                 continue
             if not ((opening >= -_REST) & (opening <= 1 + _REST)).all():
-                self._blame(f"gripper {each.arm}: a command is beyond open or closed")
+                self._record(f"gripper {each.arm}: a command is beyond open or closed")
             if not np.abs(motion.dq[-1]).max() <= _REST:
-                self._blame(f"gripper {each.arm}: a command does not end at rest")
+                self._record(f"gripper {each.arm}: a command does not end at rest")
             if not led and sent.end is not None and abs(float(opening[-1]) - sent.end) > _REST:
-                self._blame(f"gripper {each.arm}: it was led on while the arm was not")
+                self._record(f"gripper {each.arm}: it was led on while the arm was not")
             sent.end = float(opening[-1])
             sent.messages.append((motion.times + offset, opening[:, None]))
 
@@ -99,6 +99,6 @@ class Triggers:
             sent.messages = []
             sent.end = None
 
-    def _blame(self, what: str) -> None:
+    def _record(self, what: str) -> None:
         if what not in self.violations:
             self.violations.append(what)

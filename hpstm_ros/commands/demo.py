@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     clip = None if args.no_film else _film(out, bag, robot, arm, args.duration)
     _write(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     _write(out / "index.html", demo_report.page(summary, clip, "pallas: the operator and the arm"))
-    _tell(summary, out)
+    _print_summary(summary, out)
     return 0 if summary["commands"] and summary["body_rate_hz"] else 1
 
 
@@ -162,7 +162,7 @@ def _write(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _tell(summary: dict[str, Any], out: Path) -> None:
+def _print_summary(summary: dict[str, Any], out: Path) -> None:
     table = Table(
         title=f"{summary['duration_s']:g} s of the whole graph ({summary['robot']})",
         title_justify="left",

@@ -173,11 +173,13 @@ class Flow:
         return np.concatenate((raw[..., :3], raw[..., _POSITIONS.stop :]), -1, dtype=np.float32)
 
 
-def guided_end(said: F32, unsaid: F32, guidance: float) -> F32:
+def guided_end(conditional: F32, unconditional: F32, guidance: float) -> F32:
     """The end with classifier-free guidance: ``guidance`` times as far from the one without text to
     the one with it (Ho and Salimans 2022).
     """
-    return np.asarray(unsaid + np.float32(guidance) * (said - unsaid), np.float32)
+    return np.asarray(
+        unconditional + np.float32(guidance) * (conditional - unconditional), np.float32
+    )
 
 
 def advanced(

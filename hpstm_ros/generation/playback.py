@@ -45,7 +45,7 @@ class Playback:
         self._body_id = body_id
         self._motion: Motion | None = None
         self._begun = 0
-        self._said: tuple[str, ...] = ()
+        self._remarks: tuple[str, ...] = ()
         rest = resting()
         contacts = np.ones(2)
         self._rest = _Pose(rest.rotations[0], rest.positions[0, 0], contacts)
@@ -85,7 +85,7 @@ class Playback:
         The bodies carry the remarks ``said`` while it is played.
         """
         self._switch(now)
-        self._said = said
+        self._remarks = said
         self._motion = motion
         self._begun = now
 
@@ -128,7 +128,7 @@ class Playback:
             contacts=pose.contacts,
             newest_input=now,
             body_id=self._body_id,
-            remarks=(GENERATED, *(self._said if self.playing else ("at rest",))),
+            remarks=(GENERATED, *(self._remarks if self.playing else ("at rest",))),
         )
 
     def _switch(self, now: int) -> None:

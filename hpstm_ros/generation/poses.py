@@ -276,8 +276,8 @@ class PoseSampler:
 
 def _corrected_deg(rows: F64, q: F64) -> F64:
     """(N,) mean rotation of the joints, in degrees, between network output and decoded pose."""
-    said = rotations.from_matrix(rotations.from_r6d(rows[:, : len(JOINTS)]))
-    away = rotations.angle_between(to_local(np.asarray(said)), to_local(q))[:, 1:]
+    recovered = rotations.from_matrix(rotations.from_r6d(rows[:, : len(JOINTS)]))
+    away = rotations.angle_between(to_local(np.asarray(recovered)), to_local(q))[:, 1:]
     return np.asarray(np.degrees(away).mean(1), np.float64)
 
 

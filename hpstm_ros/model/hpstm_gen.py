@@ -212,9 +212,9 @@ class HpstmGen(nn.Module):
         angle = tau * self.frequencies
         given = (text.abs().sum(-1, keepdim=True) > 0).to(text.dtype)
         condition = self.time(torch.cat((angle.sin(), angle.cos()), -1))
-        said = self.text(torch.cat((text, given), -1))
-        x = torch.cat((x, said[:, None]), 1)
-        modulation = self.modulation(F.silu(condition + said)).reshape(-1, 6, c.width)
+        text_embedding = self.text(torch.cat((text, given), -1))
+        x = torch.cat((x, text_embedding[:, None]), 1)
+        modulation = self.modulation(F.silu(condition + text_embedding)).reshape(-1, 6, c.width)
         for layer in self.layers:
             x = layer(x, modulation)
         out: Tensor = self.spread_out(self.norm(x[:, :-1])).reshape(-1, FRAMES, c.stem)

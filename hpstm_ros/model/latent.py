@@ -257,11 +257,11 @@ class LatentFlow(nn.Module):
         level = (tau * tau + (1 - tau) * (1 - tau)).rsqrt()[..., None]
         angle = tau * self.frequencies
         given = (text.abs().sum(-1, keepdim=True) > 0).to(text.dtype)
-        said = self.text(torch.cat((text, given), -1))
+        text_embedding = self.text(torch.cat((text, given), -1))
         lasts = self.length(torch.cat((length / self.config.longest, whole), -1))
-        condition = self.time(torch.cat((angle.sin(), angle.cos()), -1)) + said + lasts
+        condition = self.time(torch.cat((angle.sin(), angle.cos()), -1)) + text_embedding + lasts
         x = self.read(state * level * inside) + self.at + self._before_end(unlocked)
-        x = torch.cat((x, said[:, None], lasts[:, None]), 1)
+        x = torch.cat((x, text_embedding[:, None], lasts[:, None]), 1)
         always = torch.ones_like(tau)
         hide = ((1 - torch.cat((unlocked, always, always), 1)) * _FAR)[:, None, None]
         modulation = self.modulation(F.silu(condition)).reshape(-1, 6, self.config.flow_width)

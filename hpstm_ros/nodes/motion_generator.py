@@ -79,7 +79,7 @@ class MotionGeneratorNode(PallasNode):
             self.every(1 / PREDICTION_HZ, self._predict)
         limit = Intake(RateLimit(_OPERATOR_HZ))
         self.subscribe(BodyPose, s["operator_topic"], self._on_body, raw=True, intake=limit)
-        self.every(FEEDBACK_S, self._look_after_goal)
+        self.every(FEEDBACK_S, self._update_goal)
         self.serve_action(GenerateMotion, ACTION_GENERATE, self._execute)
 
     def reconfigure(self, changed: set[str]) -> None:
@@ -223,7 +223,7 @@ class MotionGeneratorNode(PallasNode):
             return "playing", self._playback.fraction(self.now())
         return goal.job.stage, goal.job.fraction
 
-    def _look_after_goal(self) -> None:
+    def _update_goal(self) -> None:
         """Send feedback, and advance the goal when it is generated, played or cancelled."""
         goal = self._goal
         if goal is None or goal.job is None:

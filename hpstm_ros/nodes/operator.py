@@ -29,7 +29,7 @@ class OperatorNode(PallasNode):
         """Subscribe to bodies and the supervisor's status, and create the service client."""
         self._since = 0
         self._last_body = 0
-        self._asked = 0
+        self._requested_at = 0
         self._engaged = False
         self._answer = ""
         self._dead_man = self.advertise(Bool, TOPIC_DEAD_MAN)
@@ -66,10 +66,10 @@ class OperatorNode(PallasNode):
         if (
             streams
             and not self._engaged
-            and not 0 <= now - self._asked <= ASK_AGAIN_NS
+            and not 0 <= now - self._requested_at <= ASK_AGAIN_NS
             and self._engage.service_is_ready()
         ):
-            self._asked = now
+            self._requested_at = now
             self._engage.call_async(Trigger.Request()).add_done_callback(self._answered)
 
     def _answered(self, future: Any) -> None:

@@ -64,10 +64,10 @@ class PoseAdapterNode(PallasNode):
     def health(self) -> Health:
         """Report the last rejected body."""
         formats = ", ".join(self._adapters)
-        wrong = self._unheard() or self._refused
+        wrong = self._why_unmatched() or self._refused
         return Health(1 if wrong else 0, wrong, {"format": formats})
 
-    def _unheard(self) -> str:
+    def _why_unmatched(self) -> str:
         """Return why the estimator's messages are not received; empty if they are."""
         topic = self.resolve_topic_name(self.settings["input_topic"])
         wrong = self.unmatched.get(topic, "")

@@ -46,7 +46,7 @@ _NS = 1_000_000_000
 _STATUS_NS = _NS // 20
 _LIVE = {*MAPPING, "tip_speed", "operator_id", "operator_choice", "operator_place"}
 _CONNECTIONS_S = 0.2
-_EVERY_LOOK = 10
+_EVERY_CHECK = 10
 """Every n-th check of connections queries the publishers even if their number is unchanged."""
 _JOINT_STATES_HZ = 2000.0
 """Joint states of a publisher above this rate are discarded unread; fast drives publish at 1000
@@ -122,14 +122,14 @@ class RetargetNode(PallasNode):
             self.serve(Trigger, f"/retarget/{name}", call)
         self._gripper_topics = GripperTopics(self, self._arm)
         self.every(1 / s["rate_hz"], self._tick)
-        self.every(_CONNECTIONS_S, self._look_at_connections)
+        self.every(_CONNECTIONS_S, self._check_connections)
 
     def _listen(self) -> None:
         """Subscribe to bodies and safety topics, the latter with a QoS compatible with any
         publisher.
         """
         self._publisher_counts: dict[str, int] = {}
-        self._looks = 0
+        self._checks = 0
         names = partial(self._names, TOPIC_HPSTM_BODY)
         publisher = OnePublisher(names, self._is_engaged, self.settings["body_publisher"])
         self._intake = Intake(RateLimit(self.settings["body_rate_limit_hz"]), publisher)
@@ -162,7 +162,7 @@ class RetargetNode(PallasNode):
 
     def activate(self) -> None:
         """Check the connections before the arm can be engaged."""
-        self._look_at_connections()
+        self._check_connections()
 
     def check(self) -> None:
         """Check that tip speed and allowed uncertainty stay below their launch values."""
@@ -235,7 +235,7 @@ class RetargetNode(PallasNode):
     def _is_engaged(self) -> bool:
         return self._built is not None and self._arm.supervisor.flags(self.now())[0]
 
-    def _hear_latched_stop(self, publishers: Sequence[Any]) -> None:
+    def _subscribe_latched_stop(self, publishers: Sequence[Any]) -> None:
         """Subscribe as transient local if a publisher latches, to receive a stop that was pressed
         before this node started.
 
@@ -249,21 +249,21 @@ class RetargetNode(PallasNode):
         """The publishers of a topic: from gid to node name."""
         return {gid_of(info): full_name(info) for info in self.get_publishers_info_by_topic(topic)}
 
-    def _look_at_connections(self) -> None:
+    def _check_connections(self) -> None:
         """Report incompatible safety publishers and the connected emergency-stop switches to the
         supervisor.
         """
-        self._looks += 1
+        self._checks += 1
         for topic, (kind, profiles) in _SAFETY_INPUTS.items():
             count = self.count_publishers(topic)
-            if self._publisher_counts.get(topic) == count and self._looks % _EVERY_LOOK:
+            if self._publisher_counts.get(topic) == count and self._checks % _EVERY_CHECK:
                 continue
             self._publisher_counts[topic] = count
             publishers = self.get_publishers_info_by_topic(topic)
             if topic == TOPIC_EMERGENCY_STOP:
                 switches = {gid_of(p) for p in publishers if hears(p, kind, profiles)}
                 self._arm.supervisor.emergency_switches(self.now(), switches)
-                self._hear_latched_stop(publishers)
+                self._subscribe_latched_stop(publishers)
             if topic == TOPIC_HPSTM_BODY:
                 expected = self.settings["body_publisher"]
                 publishers = [p for p in publishers if named(full_name(p), expected)]

@@ -184,10 +184,10 @@ def full_model(text: str, tree: Tree, following: set[str]) -> pin.Model:
             )
     options = {"mimic": True} if following else {}
     try:
-        with native_errors() as said:
+        with native_errors() as messages:
             model = pin.buildModelFromXML(ElementTree.tostring(root, encoding="unicode"), **options)
     except (ValueError, RuntimeError) as error:
-        raise PallasError(_reason(error, said)) from None
+        raise PallasError(_reason(error, messages)) from None
     if model.nq == 0:
         raise PallasError("it has no joints that move")
     plausible.check_model(model)
@@ -211,11 +211,11 @@ def native_errors() -> Iterator[list[str]]:
             lines += file.read().decode(errors="replace").splitlines()
 
 
-def _reason(error: Exception, said: list[str]) -> str:
+def _reason(error: Exception, messages: list[str]) -> str:
     """Why a library rejected a URDF: its first message on the standard error, which names the joint
     or link, or else the exception's.
     """
-    for line in said:
+    for line in messages:
         kind, _, reason = line.partition(":")
         if kind.strip().lower() == "error" and reason.strip():
             return reason.strip()[:300]

@@ -19,7 +19,7 @@ _NS = 1_000_000_000
 _WINDOW_S = 0.6
 _LONGEST_S = 0.4  # longest delay of the search
 _STEP_S = 0.01  # between delays
-_LOOK_S = 0.05  # between searches: each takes 0.2 ms
+_SEARCH_S = 0.05  # between searches: each takes 0.2 ms
 _SAMPLES = 24  # joint states per search, spread over the window
 _SURE_RAD = 0.004  # RMS error by which the best delay must beat all delays within the limit
 _SURE_RATIO = 2.0
@@ -39,14 +39,14 @@ class Delivery:
         count = math.ceil((_WINDOW_S + _LONGEST_S + 0.2) / period)
         self._sent: deque[tuple[int, F64]] = deque(maxlen=count)
         self._measured: deque[tuple[int, F64]] = deque()
-        self._looked = 0
+        self._last_estimate = 0
         self.lag = math.nan
 
     def forget(self) -> None:
         """Discard the history, when the arm starts a new motion."""
         self._sent.clear()
         self._measured.clear()
-        self._looked = 0
+        self._last_estimate = 0
 
     def sent(self, time: int, q: F64) -> None:
         """Add the command (n,) rad for ``time`` ns. Times must increase; a gap discards the
@@ -63,12 +63,15 @@ class Delivery:
         self._measured.append((stamp, q))
         while stamp - self._measured[0][0] > _WINDOW_S * _NS:
             self._measured.popleft()
-        if abs(stamp - self._looked) < _LOOK_S * _NS or len(self._measured) < _SAMPLES // 2:
+        if (
+            abs(stamp - self._last_estimate) < _SEARCH_S * _NS
+            or len(self._measured) < _SAMPLES // 2
+        ):
             return False
-        self._looked = stamp
-        return self._look()
+        self._last_estimate = stamp
+        return self._estimate_delay()
 
-    def _look(self) -> bool:
+    def _estimate_delay(self) -> bool:
         chosen = np.linspace(0, len(self._measured) - 1, _SAMPLES).round().astype(int)
         stamps = np.array([self._measured[k][0] for k in chosen])
         q = np.array([self._measured[k][1] for k in chosen])

@@ -111,7 +111,7 @@ class SimulatedHuman:
         geoms = [self.model.geom(g).name for g in range(self.model.ngeom)]
         self._body = RigidBody(human)
         self._soles: F64 | None = None
-        self._asked = np.zeros(self.model.nv)
+        self._applied_force = np.zeros(self.model.nv)
         self._side = np.array([SIDES.index(n.split("_")[0]) if n != "floor" else -1 for n in geoms])
 
     def follow(self, motion: Motion) -> Simulated:
@@ -197,7 +197,7 @@ class SimulatedHuman:
         weight = self.human.weight
         force = _bounded(found.residual[:3], _MOST_PULL * weight)
         turned = _bounded(own[0], _MOST_TURN * self.human.mass)
-        self._asked = np.concatenate((force, turned, own[1:].reshape(-1)))
+        self._applied_force = np.concatenate((force, turned, own[1:].reshape(-1)))
 
     def _step(self, plan: "_Plan", log: "_Log", step: int) -> None:
         data = self._data
@@ -206,7 +206,7 @@ class SimulatedHuman:
         if step % _CONTROL_STEPS == 0 or self._soles is None:
             self._ask(plan, step, q, away)
         applied = data.qfrc_applied
-        applied[:] = self._asked
+        applied[:] = self._applied_force
         driven = self._stiffness * away[1:] + self._damping * plan.w[step][1:]
         applied[_ROOT:] += driven.reshape(-1)
         log.qpos[step] = data.qpos

@@ -118,7 +118,7 @@ class Gate:
             return points, seen
         self._swapped += 1
         if self._swapped > min(self._s.swap_patience, self._frames - self._swapped + 1):
-            self._believe("left and right stay swapped: accepted", remarks)
+            self._accept("left and right stay swapped: accepted", remarks)
             return points, seen
         self.counts["sides exchanged"] += 1
         remarks.append("left and right swapped: corrected")
@@ -133,7 +133,7 @@ class Gate:
             return points, seen
         self._jumped += 1
         if self._jumped > self._s.patience:
-            self._believe(f"body moved {distance:.1f} m and stayed there: restarted", remarks)
+            self._accept(f"body moved {distance:.1f} m and stayed there: restarted", remarks)
             return points, seen
         self.counts["jump refused"] += 1
         remarks.append(f"body jumped {distance:.1f} m: frame refused")
@@ -151,7 +151,7 @@ class Gate:
         self.counts["joint refused"] += int(off.sum())
         return np.where(off[:, None], np.nan, points)
 
-    def _believe(self, why: str, remarks: list[str]) -> None:
+    def _accept(self, why: str, remarks: list[str]) -> None:
         self.forget()
         self.restarted = True
         self.counts["restarted"] += 1

@@ -288,8 +288,8 @@ class Smoother:
         points = np.where(usable[:, None], body.positions, np.nan)
         remarks = list(body.remarks)
         if self._s.method != "bypass":
-            points, said = self._gate.push(points)
-            remarks += said
+            points, new_remarks = self._gate.push(points)
+            remarks += new_remarks
             if self._gate.restarted and self._method is not None:
                 self._method.reset()
                 self._waiting.clear()
@@ -306,7 +306,7 @@ class Smoother:
         if self._method is None:
             return self._pass()
         estimate = self._method.push(points, self._bones.held.lengths if self._bones.held else None)
-        self._look_at_person(points)
+        self._check_person(points)
         if estimate is None or len(self._waiting) <= self._s.lookahead:
             return []
         if self._waiting[0].valid.sum() > J // 2:
@@ -384,7 +384,7 @@ class Smoother:
             )
         return replace(body, remarks=(*body.remarks, "body not seen: extrapolated"))
 
-    def _look_at_person(self, points: F64) -> None:
+    def _check_person(self, points: F64) -> None:
         """Compare bone lengths with the fixed ones; the remark is added to the newest frame."""
         self._free.push(points)
         if self._bones.held is None:

@@ -36,7 +36,7 @@ class JointStates:
         self._q = np.zeros(n)
         self._stamp = np.full(n, _NEVER, dtype=np.int64)
         self._received = np.full(n, _NEVER, dtype=np.int64)
-        self._given = self._whole = self._heard = _NEVER
+        self._given = self._whole = self._last_message = _NEVER
         self._refusal = ""
 
     def add(self, now: int, stamp: int, names: tuple[str, ...], q: F64) -> bool:
@@ -45,7 +45,7 @@ class JointStates:
         """
         if now < self._now:
             self._forget()  # the clock went back
-        self._now = self._heard = now
+        self._now = self._last_message = now
         refusal, where, which = self._examine(now, stamp, names, q)
         if refusal:
             self._refusal = refusal
@@ -77,7 +77,7 @@ class JointStates:
     def trouble(self, now: int) -> str:
         """Why arriving joint states are unusable; empty if they are usable or none arrive."""
         limit = self._timeout * _NS
-        if not 0 <= now - self._heard <= limit or 0 <= now - self._whole <= limit:
+        if not 0 <= now - self._last_message <= limit or 0 <= now - self._whole <= limit:
             return ""
         if self._refusal:
             return self._refusal

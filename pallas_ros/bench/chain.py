@@ -137,8 +137,8 @@ def _graph(case: str, arguments: dict[str, str], seconds: float) -> Iterator[Row
             )
         ]
         print(f"  {case}: {len(nodes)} nodes for {seconds + _CALIBRATION_S:.0f} s", flush=True)
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
             run_graph(nodes, single_process=case == SINGLE, duration=seconds + _CALIBRATION_S)
         bag = Bag(bag_path)
         commands = _command_topic(bag)

@@ -187,7 +187,7 @@ def seek(
     Raises:
         PallasError: the samples end before that.
     """
-    said = ""
+    last_line = ""
     intake = intake or Intake()
     for site, sample in samples:
         if sample is None:
@@ -206,9 +206,9 @@ def seek(
         words = seeker.problem.split(" (")[0] if "turning" in seeker.problem else seeker.problem
         if usable is None and not quiet:
             words = _without_counts(intake) or words
-        if not quiet and words != said:
-            said = words
-            print(f"{steps}{said}", flush=True)
+        if not quiet and words != last_line:
+            last_line = words
+            print(f"{steps}{last_line}", flush=True)
     why = intake.report(_MOST) or seeker.mistakes or [seeker.problem]
     raise PallasError(f"no calibration: {'; '.join(why) or 'the recording ends too early'}")
 

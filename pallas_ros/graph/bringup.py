@@ -69,7 +69,7 @@ Expected = Callable[[str, Mapping[str, int]], Mapping[str, int | None]]
 @dataclass
 class _Node:
     report: Report | None = None
-    heard: float = 0.0
+    reported_at: float = 0.0
     asked: tuple[str, float] | None = None  # transition and time of the first request
     sent: float = 0.0  # time of the last request
     refused: float | None = None
@@ -98,7 +98,7 @@ class Bringup:
         """Process a node's report; nodes outside the graph are ignored."""
         if node in self._nodes:
             self._nodes[node].report = report
-            self._nodes[node].heard = now
+            self._nodes[node].reported_at = now
 
     def answered(self, node: str, accepted: bool, now: float) -> None:
         """Process a node's response to the requested transition."""
@@ -113,7 +113,7 @@ class Bringup:
             reached = INACTIVE if state.asked[0] == CONFIGURE else ACTIVE
             links = state.report.links if state.report is not None else {}
             state.report = Report(reached, links)
-            state.heard = now
+            state.reported_at = now
 
     def step(
         self, now: float, offered: Callable[[str], bool], expected: Expected
@@ -138,7 +138,7 @@ class Bringup:
         if waiting is None:
             self.phase = Phase.UP
             return []
-        if self._asked(waiting, ACTIVATE):
+        if self._is_requested(waiting, ACTIVATE):
             return self._again([waiting], now)
         missing = self._missing(expected)
         # a link that timed out before is not waited for again
@@ -156,7 +156,7 @@ class Bringup:
             return []
         found = []
         for name, node in self._nodes.items():
-            silent = now - node.heard
+            silent = now - node.reported_at
             if silent > self._patience.silence:
                 found.append(f"{name} has been silent for {silent:.0f} s")
             elif self._state(name) != ACTIVE:
@@ -165,12 +165,14 @@ class Bringup:
 
     def _configure(self, now: float, offered: Callable[[str], bool]) -> list[tuple[str, str]]:
         waiting = [node for node in self._order if self._state(node) not in (INACTIVE, ACTIVE)]
-        wanted = [node for node in waiting if not self._asked(node, CONFIGURE) and offered(node)]
+        wanted = [
+            node for node in waiting if not self._is_requested(node, CONFIGURE) and offered(node)
+        ]
         return self._again(waiting, now) + [self._ask(node, CONFIGURE, now) for node in wanted]
 
     def _ask(self, node: str, transition: str, now: float) -> tuple[str, str]:
         state = self._nodes[node]
-        if not self._asked(node, transition):
+        if not self._is_requested(node, transition):
             state.asked = (transition, now)
         state.sent = now
         return node, transition
@@ -182,7 +184,7 @@ class Bringup:
             node = self._nodes[name]
             if node.asked is None or node.refused is not None:
                 continue
-            if node.heard - node.sent > self._patience.repeat:
+            if node.reported_at - node.sent > self._patience.repeat:
                 requests.append(self._ask(name, node.asked[0], now))
         return requests
 
@@ -199,7 +201,7 @@ class Bringup:
                 did = "start" if asked is None else asked
                 self.failure = f"{name} did not {did} within {self._patience.start:g} s"
                 if asked is not None:
-                    self.failure += f"; {_last_heard(node, now)}"
+                    self.failure += f"; {_last_report(node, now)}"
             else:
                 continue
             self.phase = Phase.FAILED
@@ -213,7 +215,7 @@ class Bringup:
         report = self._nodes[node].report
         return report.state if report is not None else None
 
-    def _asked(self, node: str, transition: str) -> bool:
+    def _is_requested(self, node: str, transition: str) -> bool:
         asked = self._nodes[node].asked
         return asked is not None and asked[0] == transition
 
@@ -228,7 +230,7 @@ class Bringup:
         return missing
 
 
-def _last_heard(node: _Node, now: float) -> str:
+def _last_report(node: _Node, now: float) -> str:
     if node.report is None:
         return "it has not reported at all"
-    return f"its last report, {now - node.heard:.0f} s ago, says {node.report.state}"
+    return f"its last report, {now - node.reported_at:.0f} s ago, says {node.report.state}"

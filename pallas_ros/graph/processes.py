@@ -51,7 +51,7 @@ class Child:
         active: number of its active nodes.
         closing: whether it has announced that it is closing a file.
         place: code location when it was killed; empty if unknown.
-        said: last lines of output.
+        output: last lines of output.
     """
 
     name: str
@@ -60,12 +60,12 @@ class Child:
     active: int = 0
     closing: bool = False
     place: str = ""
-    said: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    output: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def verdict(self) -> str:
         """Describe how the process ended, with its last error message."""
         code = self.process.returncode
-        why = self._complaint()
+        why = self._last_error()
         if self.name == MANAGER and why:  # its message is about another node
             return why
         how = (
@@ -75,17 +75,17 @@ class Child:
         )
         return f"node {self.name} {how}" + (f": {why}" if why else "")
 
-    def _complaint(self) -> str:
+    def _last_error(self) -> str:
         """Return the last line that reports an error, or nothing.
 
         Warnings during the run do not explain the end.
         """
         own = f"{self.name}: "
-        lines = [line for line in reversed(self.said) if line.strip()]
-        said = next((line.removeprefix(own) for line in lines if line.startswith(own)), None)
-        if said is None and lines and not _IN_PASSING.match(lines[0]):
-            said = _LOG_PREFIX.sub("", lines[0])
-        return said or ""
+        lines = [line for line in reversed(self.output) if line.strip()]
+        message = next((line.removeprefix(own) for line in lines if line.startswith(own)), None)
+        if message is None and lines and not _IN_PASSING.match(lines[0]):
+            message = _LOG_PREFIX.sub("", lines[0])
+        return message or ""
 
 
 class Processes:
@@ -235,7 +235,7 @@ class Processes:
         for line in lines:
             text = line.decode(errors="replace").rstrip()
             if text:
-                child.said.append(text)
+                child.output.append(text)
                 child.active += bool(_ACTIVE.search(text))
                 child.closing |= bool(_CLOSING.search(text))
                 self._say(text)

@@ -333,7 +333,7 @@ class GuidedCalibrator:
                     " calibrate again if the figure looks wrong"
                 )
         if self.functional:
-            calibration.warnings += self._doubts()
+            calibration.warnings += self._heading_warnings()
         elif self._worn is None:
             calibration.warnings.append(
                 "the headings of pelvis and neck follow from the documented mounting; the"
@@ -341,7 +341,7 @@ class GuidedCalibrator:
             )
         return calibration
 
-    def _doubts(self) -> list[str]:
+    def _heading_warnings(self) -> list[str]:
         doubts = []
         for site in WRISTS:
             apart = abs(

@@ -136,11 +136,11 @@ class Intake:
 
     def remarks(self) -> list[str]:
         """Sentences about current sensor problems."""
-        return self.refusals.remarks() + self._doubts()
+        return self.refusals.remarks() + self._sensor_problems()
 
     def report(self, share: float = 0.0) -> list[str]:
         """Describe sensor problems since the start on more than ``share`` of a site's samples."""
-        return self.refusals.report(share) + self._doubts()
+        return self.refusals.report(share) + self._sensor_problems()
 
     def meaningless(self) -> list[str]:
         """See `Refusals.meaningless`."""
@@ -287,7 +287,7 @@ class Intake:
             if state.fused and state.too_fast >= _TOO_FAST
         ]
 
-    def _doubts(self) -> list[str]:
+    def _sensor_problems(self) -> list[str]:
         doubts = self._in_degrees()
         for site, state in self._sites.items():
             turns = state.turns

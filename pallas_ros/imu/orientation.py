@@ -101,7 +101,7 @@ class OrientationFilter:
                 )
                 self._carried = float(rotations.turn_about_z(turned))
         if self.use_magnetometer:
-            self._feel(x, y, z, w, rate, magnetic_field)
+            self._add_field(x, y, z, w, rate, magnetic_field)
         drift = self._magnetic.drift if self._magnetic.started else self._carried
         c = math.cos(0.5 * drift)
         s = -math.sin(0.5 * drift)
@@ -132,7 +132,7 @@ class OrientationFilter:
         self._summed = 0
         self._levelling: Array = rotations.IDENTITY
 
-    def _feel(
+    def _add_field(
         self, x: float, y: float, z: float, w: float, rate: Array, magnetic_field: Array | None
     ) -> None:
         """Average over a period and then step the magnetic filter.

@@ -190,19 +190,19 @@ class ShakeAssigner:
             window.popleft()
         if self.asked is None or window[-1][0] - window[0][0] < 0.8 * NANOSECONDS:
             return
-        vigour = {p: self._vigour(w) for p, w in self._window.items()}
+        variation = {p: self._variation(w) for p, w in self._window.items()}
         if not self._resting:
-            self._resting = max(vigour.values()) < 0.2 * self._threshold
+            self._resting = max(variation.values()) < 0.2 * self._threshold
             return
-        free = [p for p in vigour if p not in self.assigned.values()]
-        strongest = max(free, key=lambda p: vigour[p])
-        others = max((vigour[p] for p in free if p != strongest), default=0.0)
-        if vigour[strongest] > self._threshold and vigour[strongest] > 3 * others:
+        free = [p for p in variation if p not in self.assigned.values()]
+        strongest = max(free, key=lambda p: variation[p])
+        others = max((variation[p] for p in free if p != strongest), default=0.0)
+        if variation[strongest] > self._threshold and variation[strongest] > 3 * others:
             self.assigned[self.asked] = strongest
             self._resting = False
 
     @staticmethod
-    def _vigour(window: deque[tuple[int, float]]) -> float:
+    def _variation(window: deque[tuple[int, float]]) -> float:
         values = np.array([value for _, value in window])
         if len(values) < 5:
             return 0.0

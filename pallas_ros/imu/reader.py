@@ -258,17 +258,17 @@ class SerialReader:
                 self._lost(f"{self.port} was unplugged")
                 return heard
             if time.monotonic() - heard_at > _SILENT_S:
-                self._lost(self._nothing_heard(bool(data)))
+                self._lost(self._explain_silence(bool(data)))
                 return heard
         return heard
 
-    def _nothing_heard(self, speaks: bool) -> str:
+    def _explain_silence(self, has_data: bool) -> str:
         """Explain why an open port gives no reading.
 
         If bytes arrive but cannot be decoded, the next baud rate is tried.
         """
         rate = self._baud_rates[0]
-        if not speaks:
+        if not has_data:
             return f"{self.port} is silent: check wiring, power and baud rate ({rate})"
         what = f"{self.port} sends data, but not {self._protocol.name} at {rate} baud"
         if len(self._baud_rates) == 1:

@@ -109,7 +109,7 @@ class TurnCheck:
         elapsed = (stamp - self._at) * 1e-9
         if self._predicted is None or not 0 < elapsed < _GAP_S:
             self.clear()
-            self._believe(stamp, orientation)
+            self._accept(stamp, orientation)
             self._start(stamp, orientation)
             self._at = stamp
             return True
@@ -123,7 +123,7 @@ class TurnCheck:
         predicted = self._predicted if step is None else turned(self._predicted, step)
         off = angle_between(predicted, orientation)
         if off <= tolerance or (stamp - self._believed_at) * 1e-9 > _GAP_S:
-            self._believe(stamp, orientation)
+            self._accept(stamp, orientation)
             return True
         self._predicted = predicted
         self.jump = math.degrees(off)
@@ -135,11 +135,11 @@ class TurnCheck:
             self._in_a_row = 1
         self._candidate = orientation
         if self._in_a_row >= _CONSISTENT:
-            self._believe(stamp, orientation)
+            self._accept(stamp, orientation)
             return True
         return False
 
-    def _believe(self, stamp: int, orientation: Quaternion) -> None:
+    def _accept(self, stamp: int, orientation: Quaternion) -> None:
         self._predicted = orientation
         self._believed_at = stamp
         self._candidate = None

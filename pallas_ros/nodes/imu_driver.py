@@ -20,8 +20,8 @@ from pallas_ros.messages.wire import imu_to_bytes
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, SENSOR
 
-LOOK_S = 0.1
-TELL_S = 1.0
+SENSORS_CHECK_S = 0.1
+SENSORS_PERIOD_S = 1.0
 
 
 class ImuDriverNode(PallasNode):
@@ -66,8 +66,8 @@ class ImuDriverNode(PallasNode):
             calibration.check_sensors(self._driver.identities())
         self._sensors = self.advertise(DiagnosticArray, TOPIC_SENSORS, LATCHED)
         self._published = {}
-        self.every(LOOK_S, self._look)
-        self.every(TELL_S, self._tell)
+        self.every(SENSORS_CHECK_S, self._publish_changed_sensors)
+        self.every(SENSORS_PERIOD_S, self._republish_sensors)
 
     def activate(self) -> None:
         """Start reading."""
@@ -105,7 +105,7 @@ class ImuDriverNode(PallasNode):
         self._published = sensors
         self._sensors.publish(sensors_to_msg(self.now(), sensors))
 
-    def _look(self) -> None:
+    def _publish_changed_sensors(self) -> None:
         """Publish the sensors when one was found or replaced.
 
         A running calibration must know before many of the new samples arrive.
@@ -113,7 +113,7 @@ class ImuDriverNode(PallasNode):
         if (sensors := self._published | self._driver.sensors()) != self._published:
             self._publish_sensors(sensors)
 
-    def _tell(self) -> None:
+    def _republish_sensors(self) -> None:
         """Publish the sensors repeatedly.
 
         An inactive node drops the messages it receives, and a replay may start anywhere.

@@ -92,13 +92,13 @@ class LifecycleManagerNode(PallasNode):
             request = ChangeState.Request(transition=Transition(id=TRANSITIONS[transition]))
             future = self._clients_of[node].call_async(request)
             future.add_done_callback(partial(self._on_answer, node))
-        self._tell()
+        self._log_phase()
 
     def _on_answer(self, node: str, future: Future) -> None:
         answer = future.result()
         self._bringup.answered(node, answer is not None and answer.success, time.monotonic())
 
-    def _tell(self) -> None:
+    def _log_phase(self) -> None:
         for remark in self._bringup.remarks(time.monotonic()):
             self.say(remark, key=remark.split(" ", 1)[0])
         phase = self._bringup.phase

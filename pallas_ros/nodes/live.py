@@ -54,7 +54,7 @@ _BEFORE = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY)
 """Topics of bodies before smoothing; the first with messages is used."""
 _BODIES = {TOPIC_HPSTM_BODY, *_BEFORE}
 DEPTH = 120
-LOOK_S = 1.0
+SEARCH_S = 1.0
 
 
 class Live:
@@ -69,12 +69,12 @@ class Live:
         self._arrivals: deque[int] = deque(maxlen=DEPTH)
         self._before = TOPIC_PALLAS_BODY
         self._trajectory = ""
-        self._next_look = 0.0
+        self._next_search = 0.0
         self.description = ""
 
     def newest(self) -> Moment | None:
         """Return the data received since the last call; None if there was no body."""
-        self._look_for_commands()
+        self._find_command_topic()
         came = self._take()
         taken = {message.topic: message for message in came}
         for topic in tuple(taken):
@@ -134,10 +134,10 @@ class Live:
         except PallasError:
             return None
 
-    def _look_for_commands(self) -> None:
+    def _find_command_topic(self) -> None:
         """Find the arm's command topic, whose name contains that of its controller."""
-        if not self._trajectory and time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOK_S
+        if not self._trajectory and time.monotonic() >= self._next_search:
+            self._next_search = time.monotonic() + SEARCH_S
             self._trajectory = next(
                 (
                     topic

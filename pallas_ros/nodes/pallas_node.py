@@ -41,7 +41,7 @@ from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
 from pallas_ros.runtime.realtime import Deadline
 
-LOOK_S = 0.25
+STATUS_S = 0.25
 LATE_FRAMES = 3
 """Beyond `max_wait_s`, frames older than the newest sample by this much are dropped: they are too
 late to move an arm.
@@ -61,7 +61,7 @@ class PallasBodyNode(PallasNode):
         self._sought: Future | None = None
         self._goal: Any = None  # goal of the action in execution
         # ns: time of the calibration request, and its timeout
-        self._asked = self._patience = 0
+        self._requested_at = self._patience = 0
         self._published = ""
         super().__init__("pallas_node", **kwargs)
 
@@ -105,7 +105,7 @@ class PallasBodyNode(PallasNode):
             CalibrateAction, "~/calibrate", self._calibrate_with_feedback, self._cancel
         )
         self.serve(ResetHeading, "~/reset_heading", self._reset_heading)
-        self.every(LOOK_S, self._look)
+        self.every(STATUS_S, self._log_status)
 
     def _limits(self) -> dict[str, Intake]:
         """Rate limits per publisher; a replay is not limited."""
@@ -189,9 +189,9 @@ class PallasBodyNode(PallasNode):
         self._frames.append(frame)
         return True
 
-    def _look(self) -> None:
+    def _log_status(self) -> None:
         """Log what was found, what is awaited, and what timed out."""
-        self._look_for_floods()
+        self._log_floods()
         found = self._pipeline.calibration
         if (
             found is not None
@@ -199,7 +199,7 @@ class PallasBodyNode(PallasNode):
             and self._pipeline.from_stamp
             and (document := self._pipeline.document()) != self._published
         ):
-            self._tell(found, document)
+            self._publish_calibration(found, document)
         wrong = self._pipeline.intake.remarks()
         if wrong:
             self.say("; ".join(wrong), key="sensors")
@@ -211,7 +211,7 @@ class PallasBodyNode(PallasNode):
             if self._out_of_patience():
                 self._stop_seeking(PallasError(f"no calibration in time: {problem}"))
 
-    def _look_for_floods(self) -> None:
+    def _log_floods(self) -> None:
         """Report sensors that send too much."""
         for topic, intake in self._intakes.items():
             if intake.flooded > self._flooded.get(topic, 0):
@@ -224,12 +224,12 @@ class PallasBodyNode(PallasNode):
                 )
 
     def _out_of_patience(self) -> bool:
-        waited = self.now() - self._asked
+        waited = self.now() - self._requested_at
         if waited < 0:  # the clock was set back
-            self._asked = self.now()
+            self._requested_at = self.now()
         return waited > self._patience
 
-    def _tell(self, found: Calibration, document: str) -> None:
+    def _publish_calibration(self, found: Calibration, document: str) -> None:
         self._published = document
         self._calibrations.publish(String(data=document))
         if path := self.settings["save_calibration"]:
@@ -285,7 +285,7 @@ class PallasBodyNode(PallasNode):
         self._goal.publish_feedback(
             CalibrateAction.Feedback(
                 message=problem,
-                elapsed=(self.now() - self._asked) * 1e-9,
+                elapsed=(self.now() - self._requested_at) * 1e-9,
                 timeout=self._patience * 1e-9,
             )
         )
@@ -317,7 +317,7 @@ class PallasBodyNode(PallasNode):
                     sites=tuple(self._imu_topics),
                 )
             )
-        self._asked = self.now()
+        self._requested_at = self.now()
         self._patience = round(1e9 * (request.timeout or self.settings["calibration_timeout_s"]))
         self._sought = self.future()
         result: Calibration | PallasError = await self._sought

@@ -42,8 +42,8 @@ class Action:
             name,
             self._run,
             callback_group=ReentrantCallbackGroup(),
-            goal_callback=self._asked,
-            cancel_callback=self._stop,
+            goal_callback=self._on_goal,
+            cancel_callback=self._on_cancel,
         )
 
     def replace(self, execute: Execute, cancel: Callable[[Any], None]) -> None:
@@ -55,10 +55,10 @@ class Action:
         """Destroy the server; the executor must not handle events afterwards."""
         self._server.destroy()
 
-    def _asked(self, _: Any) -> GoalResponse:
+    def _on_goal(self, _: Any) -> GoalResponse:
         return GoalResponse.ACCEPT if self._node.active else GoalResponse.REJECT
 
-    def _stop(self, goal: Any) -> CancelResponse:
+    def _on_cancel(self, goal: Any) -> CancelResponse:
         self._cancel(goal)
         return CancelResponse.ACCEPT
 

@@ -9,7 +9,7 @@ _NS = 1_000_000_000
 # seconds' worth of messages at the highest rate accepted in a burst, as after a network stall
 _BURST_S = 0.25
 _MOST_PUBLISHERS = 64
-_LOOK_AGAIN_NS = _NS // 10  # between graph look-ups of an unknown publisher's name
+_LOOKUP_INTERVAL_NS = _NS // 10  # between graph look-ups of an unknown publisher's name
 # After this time without messages a publisher may be replaced by another of the expected name.
 _GONE_NS = _NS // 2
 
@@ -61,26 +61,26 @@ class OnePublisher:
         self._locked = locked
         self._expected = expected
         self._known: Mapping[str, str] = {}
-        self._looked = -_NS
+        self._last_lookup = -_NS
         self._chosen: str | None = None
-        self._heard = 0
+        self._last_message = 0
 
     def admits(self, gid: str, now: int) -> bool:
         """Whether to accept a message of the publisher that arrived at ``now`` (ns, monotonic)."""
         if gid != self._chosen:
             if self._expected and not self._is_expected(gid, now):
                 return False
-            silent = bool(self._expected) and now - self._heard > _GONE_NS
+            silent = bool(self._expected) and now - self._last_message > _GONE_NS
             if self._chosen is not None and self._locked() and not silent:
                 return False
             self._chosen = gid
-        self._heard = now
+        self._last_message = now
         return True
 
     def _is_expected(self, gid: str, now: int) -> bool:
-        if gid not in self._known and now - self._looked > _LOOK_AGAIN_NS:
+        if gid not in self._known and now - self._last_lookup > _LOOKUP_INTERVAL_NS:
             self._known = self._names()
-            self._looked = now
+            self._last_lookup = now
         return gid in self._known and named(self._known[gid], self._expected)
 
 

@@ -252,10 +252,10 @@ class PallasNode(EntityNode):
     # Diagnostics
 
     def _each_second(self) -> None:
-        self._look_at_endpoints()
+        self._check_endpoints()
         self._publish_health()
 
-    def _look_at_endpoints(self) -> None:
+    def _check_endpoints(self) -> None:
         """Find the topics with publishers or subscriptions that do not match, and log new ones."""
         found = self.mismatches((self._diagnostics, *self._entities))
         for topic, sentence in found.items():
@@ -275,7 +275,7 @@ class PallasNode(EntityNode):
             RECEIVED + topic: tally for topic, tally in self._tallies.items() if tally.stamps
         }
         self._reported_links = self.links()
-        self._look_at_clock()
+        self._check_clock()
         values = {
             STATE: state,
             **self._counts,
@@ -296,7 +296,7 @@ class PallasNode(EntityNode):
         name = self.get_fully_qualified_name().lstrip("/")
         self._diagnostics.publish(Health(level, summary, values).message(name, self.now()))
 
-    def _look_at_clock(self) -> None:
+    def _check_clock(self) -> None:
         if not self.get_parameter("use_sim_time").value:
             sentence = self._clock_watch.look(self.now(), time.monotonic_ns())
             if sentence:

@@ -32,10 +32,10 @@ def ask(process: int, output: int) -> str:
         os.kill(process, _SIGNAL)
     time.sleep(_ANSWER_S)
     try:
-        said = os.read(output, 65536).decode(errors="replace")
+        text = os.read(output, 65536).decode(errors="replace")
     except BlockingIOError:
         return ""
-    frames = [match.groups() for match in map(_FRAME.match, said.splitlines()) if match]
+    frames = [match.groups() for match in map(_FRAME.match, text.splitlines()) if match]
     return ", called by ".join(f"{name} ({file}:{line})" for file, line, name in frames[:_FRAMES])
 
 

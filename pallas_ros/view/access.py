@@ -67,7 +67,7 @@ class Access:
             return Answer(403, "This viewer cannot be embedded in other pages.\n")
         if not self._token:
             return PASSED
-        if self._fits(_asked(path)):
+        if self._fits(_requested_file(path)):
             cookie = f"{COOKIE}={self._token}; HttpOnly; SameSite=Strict; Path=/"
             return Answer(302, "", {"Location": "/", "Set-Cookie": cookie})
         if any(self._fits(_carried(cookie)) for cookie in given.get("cookie", [])):
@@ -99,7 +99,7 @@ def _same_place(origin: str, host: str) -> bool:
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
 
-def _asked(path: str) -> str:
+def _requested_file(path: str) -> str:
     """The token in the address; empty if there is none or the address is invalid."""
     try:
         return parse_qs(urlsplit(path).query).get("token", [""])[0]

@@ -161,7 +161,7 @@ class _Reader:
     def __init__(self, bag: Bag, session: Session) -> None:
         self._bag = bag
         self._session = session
-        self._said: dict[str, str] = {}
+        self._last_text: dict[str, str] = {}
         self._request: tuple[str, str] | None = None
         self._pending: int | None = (
             None  # newest input of the last smoothed body, until a command follows
@@ -189,8 +189,8 @@ class _Reader:
         }
 
     def _event(self, time: float, who: str, what: str) -> None:
-        if self._said.get(who, "") != what:
-            self._said[who] = what
+        if self._last_text.get(who, "") != what:
+            self._last_text[who] = what
             if len(self._session.events) < EVENTS:
                 self._session.events.append((time, f"{who}: {what or 'ok again'}"))
 

@@ -213,13 +213,13 @@ def _tidy(element: ElementTree.Element, titles: dict[str, str]) -> None:
     element.attrib.pop("clip-path", None)
     if "style" in element.attrib:
         element.attrib["style"] = _FONT.sub("", element.attrib["style"])
-    said = titles.get(element.attrib.pop("id", ""))
+    title = titles.get(element.attrib.pop("id", ""))
     for child in list(element):
         _tidy(child, titles)
         if child.tag == "defs" or (child.tag == "g" and not len(child)):
             element.remove(child)
-    if said is not None:
-        ElementTree.SubElement(element, "title").text = said
+    if title is not None:
+        ElementTree.SubElement(element, "title").text = title
 
 
 def _legend(named: Sequence[tuple[str, str]], least: int = 2) -> str:
