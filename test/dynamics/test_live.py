@@ -102,7 +102,7 @@ def test_uncertainty_grows_with_that_of_the_body() -> None:
     assert np.isnan(run(LiveDynamics(), frames(motion, None))[-1].deviations).all()
 
 
-def test_linear_uncertainty_is_what_disturbed_bodies_show() -> None:
+def test_linear_uncertainty_matches_disturbed_bodies() -> None:
     """By sampling: the joints of trunk and arms are moved by 1 cm, and the lumbar moment is
     recomputed.
     """

@@ -10,7 +10,7 @@ from hpstm_ros.commands.demo import _empty
 from pallas_ros.body.errors import PallasError
 
 
-def test_a_demo_and_the_report_of_it_make_room_for_the_next(tmp_path: Path) -> None:
+def test_a_demo_replaces_the_previous_demo_and_its_report(tmp_path: Path) -> None:
     """Regression: after `pallas report out/demo/bag` the next demo rejected the page beside the
     bag.
     """

@@ -70,7 +70,7 @@ def test_a_limb_that_is_not_seen_turns_with_the_body():
     np.testing.assert_allclose(rep.positions(out), rep.positions(truth), atol=1e-3)
 
 
-def test_nothing_of_what_is_hidden_shows():
+def test_hidden_values_do_not_leak():
     """This includes the contacts of hidden feet, which would leak information to the network."""
     truth = windows()
     seen = hidden(slice(30, None))

@@ -101,7 +101,7 @@ def test_what_is_locked_does_not_matter() -> None:
 
 
 @torch.no_grad()
-def test_what_is_beyond_the_end_does_not_matter() -> None:
+def test_padding_does_not_affect_the_motion() -> None:
     """A batch is padded to its longest motion in training and to the maximum length at run time."""
     model = network()
     length = torch.tensor([[50.0]])
@@ -114,7 +114,7 @@ def test_what_is_beyond_the_end_does_not_matter() -> None:
     torch.testing.assert_close(model.vae.decode(found, length, 90)[:, :50], short)
 
 
-def test_the_length_is_heard() -> None:
+def test_the_length_affects_the_motion() -> None:
     """A short motion is not a truncated long one."""
     model = network()
     state = torch.randn(1, 6, 4)

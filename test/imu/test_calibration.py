@@ -68,9 +68,7 @@ def test_tpose_with_perfect_sensors_is_exact() -> None:
 
 
 @pytest.mark.parametrize("ahead_s", [4.0, 8.0])
-def test_who_is_a_step_ahead_of_the_guide_begins_again(
-    guided_wearer: Wearer, ahead_s: float
-) -> None:
+def test_a_wearer_one_step_ahead_must_start_again(guided_wearer: Wearer, ahead_s: float) -> None:
     """Regression: the T-pose was accepted as the N-pose, with forearms wrong by 90 degrees."""
     stream, tracks = guided_wearer(True, None)
     begun = stream[0][1].stamp
@@ -224,7 +222,7 @@ def test_hanging_arms_are_no_tpose(guided_wearer: Wearer) -> None:
 
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10_000))
-def test_a_known_pose_gives_back_the_mounting(seed: int) -> None:
+def test_a_known_pose_recovers_the_mounting(seed: int) -> None:
     """For any pose, any known mounting with a tilt error of a few degrees, and any heading."""
     rng = np.random.default_rng(seed)
     pose = {site: rotations.normalise(rng.standard_normal(4)) for site in SITES}

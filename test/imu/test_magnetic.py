@@ -46,7 +46,7 @@ def test_a_bias_that_steps_is_followed() -> None:
 
 
 @pytest.mark.parametrize("angle_deg", [15, 40, 120])
-def test_a_field_turned_sideways_is_not_believed(angle_deg: float) -> None:
+def test_a_field_rotated_sideways_is_rejected(angle_deg: float) -> None:
     """Strength and dip are those of the earth; only the gyroscope reveals it. The learned bias
     stays in use.
     """

@@ -96,7 +96,7 @@ def test_a_filter_continues_after_a_gap(nine: bool, rate: float) -> None:
         )  # it does not begin at another heading later either
 
 
-def test_a_bias_beyond_belief_does_no_harm() -> None:
+def test_an_implausible_bias_has_no_effect() -> None:
     """A calibration file may contain any finite value."""
     vqf = OrientationFilter(bias=np.array([1e300, -1e300, 50.0]))
     for k in range(200):

@@ -329,7 +329,7 @@ def test_a_false_frame_of_high_type_does_not_shift_the_end_of_runs() -> None:
 
 @pytest.mark.parametrize("name", ["xsens", "bno08x_rvc", "witmotion"])
 @pytest.mark.parametrize("cut", range(4, 11))
-def test_a_frame_swallowed_by_one_that_holds_by_chance_is_recovered(name: str, cut: int) -> None:
+def test_a_frame_inside_one_that_is_valid_by_chance_is_recovered(name: str, cut: int) -> None:
     """The beginnings of two frames, with a checksum valid by chance, arrive in one chunk; the rest
     follows.
     """
@@ -360,7 +360,7 @@ def _holds(decoder: object, frame: bytes) -> bool:
     return decoder.holds(frame)  # type: ignore[attr-defined, no-any-return]
 
 
-def test_of_two_frames_that_hold_the_one_with_empty_reserved_bytes_is_believed() -> None:
+def test_of_two_valid_frames_the_one_with_empty_reserved_bytes_is_accepted() -> None:
     """BNO08x: a counter of 0xAA after the header gives a second header one byte later, and the
     checksum of that frame is valid by chance.
     """

@@ -76,7 +76,7 @@ def test_message_is_built_from_the_definition_in_the_checkout(name: str, typesto
     )
 
 
-def test_tf2_msgs_is_the_one_everybody_else_has(typestore: Any):
+def test_tf2_msgs_is_that_of_the_underlay(typestore: Any):
     """Nodes with different types do not communicate: TFMessage must be the one of the underlay."""
     assert built_hash("tf2_msgs", "TFMessage") == typestore.hash_rihs01("tf2_msgs/msg/TFMessage")
 

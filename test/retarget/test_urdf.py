@@ -244,7 +244,7 @@ def test_a_mimic_joint_without_a_master_is_reported(tmp_path: Path) -> None:
     assert not load_robot(write(tmp_path, parallelogram())).remarks
 
 
-def test_leverage_counts_what_a_mimic_joint_adds(tmp_path: Path) -> None:
+def test_leverage_includes_mimic_joints(tmp_path: Path) -> None:
     """No part may approach another by more than the guard assumes."""
     arm = load_robot(write(tmp_path, parallelogram()))
     guard = guard_of(arm)

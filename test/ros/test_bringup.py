@@ -92,7 +92,7 @@ def test_nothing_is_activated_while_a_topic_is_not_connected(count: int | None) 
     assert not world.bringup.unconnected
 
 
-def test_what_begins_to_listen_at_its_activation_is_connected_before_the_next_one() -> None:
+def test_subscriptions_made_on_activation_connect_before_the_next_node() -> None:
     """A recorder subscribes to the existing topics when it is activated."""
     world = World()
     world.tick()

@@ -68,7 +68,7 @@ def test_bodies_go_on_after_the_clock_was_set_back_to_before_the_calibration() -
     assert pipeline.from_stamp < BEGUN - HOUR + NANOSECONDS  # what is published says from where
 
 
-def test_samples_from_before_the_calibration_are_still_left_out() -> None:
+def test_samples_before_the_calibration_are_omitted() -> None:
     """The calibration of a recording applies from its timestamp on, regardless of earlier
     samples.
     """

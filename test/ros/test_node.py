@@ -219,7 +219,7 @@ def test_an_unknown_node_is_refused_with_the_closest_name() -> None:
         node_class("imu_drivr")
 
 
-def test_one_event_takes_all_that_has_come_in(world: World) -> None:
+def test_one_event_takes_all_received_messages(world: World) -> None:
     """EventsExecutor loses events in a burst: messages left unread by one event would delay all
     later ones.
     """
@@ -260,7 +260,7 @@ def disable_events(subscription: Any) -> None:
     assert clear(subscription.handle.pointer, None, None) == 0
 
 
-def test_who_wants_the_newest_skips_and_counts_what_came_before(world: World) -> None:
+def test_a_newest_subscription_skips_and_counts_older_messages(world: World) -> None:
     """A node that cannot keep up drops messages instead of processing a queue of old ones."""
     node = world.add()
     node.bring("configure")

@@ -291,7 +291,7 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 """
 
 
-def test_peers_hear_that_the_nodes_are_gone_before_the_process_leaves_dds(
+def test_peers_learn_that_the_nodes_are_gone_before_the_process_leaves_dds(
     ros_nodes: list[Any],
 ) -> None:
     """A peer that receives both at once may keep the nodes in its graph permanently."""

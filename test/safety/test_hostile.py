@@ -69,7 +69,7 @@ def test_stamps_are_compared_with_those_of_the_same_person() -> None:
     assert "not newer" in permission.saw(now, bodies.good(1, now - 3_000_000))
 
 
-def test_an_arm_that_stopped_by_itself_has_no_operator_for_whom_others_are_strangers() -> None:
+def test_an_arm_that_stopped_by_itself_has_no_operator() -> None:
     """Regression: false failure of seed 368 of benchmarks/hostile.py (g1), where the arm did not
     follow for two seconds and stopped until it was reset.
     """
@@ -95,7 +95,7 @@ def test_no_limit_is_violated(robot: str, seed: int, frames: int) -> None:
     assert verdict.stop_begins_s <= 0.1
 
 
-def test_no_limit_is_violated_when_what_is_near_was_looked_for_before() -> None:
+def test_no_limit_is_violated_with_precomputed_barriers() -> None:
     """As in the node: after a command, for the next body."""
     assert HostileRun(load_robot("panda"), 3, 200, looks_around=True).run().violations == []
 
@@ -153,7 +153,7 @@ def test_a_gripper_supervisor_broken_on_purpose_is_found(
     assert says in " ".join(found)
 
 
-def test_stories_do_move_the_arm() -> None:
+def test_scenarios_move_the_arm() -> None:
     """A supervisor that never moves would violate no limit."""
     verdict = HostileRun(load_robot("uarm"), 1, 300).run()
     assert verdict.led > 0.2
