@@ -288,6 +288,7 @@ class Evaluation:
         clips: list[Trial],
         failure: Failure,
     ) -> None:
+        """Add the worst error and the recovery time; nothing if every trial is too short for it."""
         figures = []
         for estimate, trial in zip(estimates, clips, strict=True):
             starts = [
@@ -297,6 +298,8 @@ class Evaluation:
                 figures.append(
                     aftermath(estimate, trial.truth[: len(estimate)], usual_m, failure, starts)
                 )
+        if not figures:
+            return
         worst, frames = np.mean(figures, axis=0)
         self._add(name, case, "worst_error_mm", float(worst), "mm")
         self._add(name, case, "recovery_ms", 1e3 * float(frames) / MODEL_RATE_HZ, "ms")
