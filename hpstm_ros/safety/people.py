@@ -101,7 +101,7 @@ class People:
         self._now = now
         if not np.isfinite(body.positions[0]).all():
             return "the pelvis is not known"
-        last_seen = self._last_seen(now, body.body_id)
+        last_seen = self._last_seen(body.body_id)
         self._note(now, body)
         if operator is None:
             self._operator = None
@@ -116,14 +116,15 @@ class People:
             self._operator = last_seen
         return self._moved(now, np.array(body.positions[0, :2]))
 
-    def accepted(self, now: int, body: BodyFrame) -> None:
+    def accepted(self, now: int, body: BodyFrame, engagement: int) -> None:
         """Record that a body which `refuses` allowed controls the arm: the operator is there."""
         self._operator = (now, np.array(body.positions[0, :2]))
+        self._engagement = engagement
 
-    def _last_seen(self, now: int, name: str) -> tuple[int, F64] | None:
-        """Time and position at which a person in view was seen last."""
+    def _last_seen(self, name: str) -> tuple[int, F64] | None:
+        """Time and position at which a person was seen last, however long ago."""
         person = self._people.get(name)
-        return (person.seen, person.at) if person is not None and self._sees(person, now) else None
+        return (person.seen, person.at) if person is not None else None
 
     def _note(self, now: int, body: BodyFrame) -> None:
         """Record a person's position, and whether a hand is raised."""

@@ -139,7 +139,7 @@ class Teleoperation:
             self.refusal = "its arm cannot be used" if goal is None else "its stamps or its goal"
             self.figures.refused += 1
             return False
-        self.people.accepted(now, body)
+        self.people.accepted(now, body, supervisor.engagement)
         self.goal = goal
         self.body_stamp = body.stamp
         return True

@@ -50,7 +50,7 @@ class Room:
             led = []
             for b in bodies:
                 if not self.people.refuses(self.now, b, self.operator, self.engagement):
-                    self.people.accepted(self.now, b)
+                    self.people.accepted(self.now, b, self.engagement)
                     led.append(b.body_id)
         return led
 
@@ -109,8 +109,11 @@ def test_an_id_that_is_handed_on_to_somebody_else_leads_nothing_until_engaged_ag
     assert room.see(body("1", 1.2), frames=3) == ["1"]
 
 
+@pytest.mark.parametrize("unseen_s", [0, 5])
 @pytest.mark.parametrize("locked", ["by the button", "by the next body"])
-def test_the_first_body_after_engaging_is_where_the_operator_was_seen(locked: str) -> None:
+def test_the_first_body_after_engaging_is_where_the_operator_was_seen(
+    locked: str, unseen_s: int
+) -> None:
     room = Room()
     room.see(body("1", 0.0), frames=30)
     if locked == "by the next body":
@@ -119,6 +122,7 @@ def test_the_first_body_after_engaging_is_where_the_operator_was_seen(locked: st
         room.operator = "1"  # type: ignore[assignment]
     else:
         room.engage()
+    room.now += unseen_s * NS
     assert room.see(body("1", 1.6)) == []
     assert room.see(body("1", 0.0)) == ["1"]
 
