@@ -7,6 +7,8 @@ import numpy as np
 import pinocchio as pin
 from numpy.typing import NDArray
 
+from pallas_ros.body.errors import PallasError
+
 F64 = NDArray[np.float64]
 
 MARGIN_M = 0.01
@@ -108,9 +110,14 @@ def add_keep_out(
 def _convex(shape: coal.CollisionGeometry) -> coal.CollisionGeometry:
     """The shape itself if it is convex, else the hull of its vertices, which are reduced if there
     are thousands.
+
+    Raises:
+        PallasError: a vertex is not finite.
     """
     if not isinstance(shape, coal.BVHModelBase):
         return shape
+    if not np.isfinite(np.asarray(shape.vertices())).all():
+        raise PallasError("a collision mesh has coordinates that are not finite")
     if shape.num_vertices > _MESH_VERTICES:
         shape = _thinned(np.asarray(shape.vertices()))
     if not _has_volume(np.asarray(shape.vertices())):

@@ -71,6 +71,8 @@ def _check_obj(path: str | Path, data: bytes) -> None:
     faces = 0
     corners = 0
     highest = 0
+    if b"\0" in data:  # some readers skip it, others do not
+        raise _refuse(path, "an OBJ with null bytes")
     for line in data.replace(b"\\\n", b" ").splitlines():
         words = line.split()
         if not words:

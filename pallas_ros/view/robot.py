@@ -91,6 +91,8 @@ class RobotShape:
             parent = scene.graph.transforms.parents.get(node, node)
             transform, geometry = scene.graph.get(node, frame_from=parent)
             part = scene.geometry[geometry]
+            if not len(getattr(part, "faces", ())):  # vertices or lines only: nothing to draw
+                continue
             mesh = thin(
                 np.asarray(part.vertices) @ transform[:3, :3].T + transform[:3, 3],
                 np.asarray(part.faces),
