@@ -147,7 +147,14 @@ def _count(path: str | Path, element: Element) -> int:
 
 def _check_instances(path: str | Path, root: Element) -> None:
     """Reject nodes that instantiate themselves, or too many: instances are built recursively."""
-    nodes = {node.get("id", ""): node for node in root.iter() if _plain(node) == "node"}
+    # Assimp finds the node of an instance by its id or its name, the scene itself included.
+    nodes = {
+        node.get(key, ""): node
+        for node in root.iter()
+        if _plain(node) in ("node", "visual_scene")
+        for key in ("name", "id")
+        if node.get(key)
+    }
     sizes: dict[str, int] = {}
 
     def size(name: str, above: tuple[str, ...]) -> int:
@@ -163,7 +170,8 @@ def _check_instances(path: str | Path, root: Element) -> None:
             sizes[name] = 1 + total
         return sizes.get(name, 1)
 
-    if sum(size(name, ()) for name in nodes) > _NODES:
+    one_key_each = {node: name for name, node in nodes.items()}.values()
+    if sum(size(name, ()) for name in one_key_each) > _NODES:
         raise _refuse(path, f"its nodes expand to more than {_NODES} others")
 
 

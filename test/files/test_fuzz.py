@@ -71,6 +71,8 @@ FOUND = (
     ("db3", 77, 10183),  # the size of a row: MemoryError
     ("smpl", 77, 71985),  # no frames
     ("graph", 91, 48203),  # a file name that is too long
+    ("dae", 92, 10290),  # a scene that contains itself: assimp crashes
+    ("dae", 92, 66),  # vertices that are not finite after its transformations
     ("obj", 92, 12266),  # a mesh without faces
     ("obj", 92, 87116),  # a null byte that hides a vertex from one of two readers
     ("urdf", 91, 29497),  # an attribute with a prefix that is not declared
