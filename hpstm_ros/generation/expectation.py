@@ -41,7 +41,7 @@ class Expectation:
             {"kind": "expectation", "rate_hz": FPS, "joints": list(JOINTS)},
             backend,
             _BATCHES,
-            "train the network with `pallas train expectation` and put what it writes there",
+            "train the network with `pallas train expectation` and copy its output there",
         )
         self.scale = float(self._stream.first.metadata.get("deviation_scale", 1.0))
 

@@ -156,7 +156,7 @@ class Flow:
             if self._ddpm:
                 x = ancestral(x, towards, tau, following, generators)
                 continue
-            x = advanced(x, towards, tau, following, end if heun else None)
+            x = integrated(x, towards, tau, following, end if heun else None)
             if progress:
                 progress("sampling", (step + 1) / steps)
         return x
@@ -174,21 +174,27 @@ class Flow:
 
 
 def guided_end(conditional: F32, unconditional: F32, guidance: float) -> F32:
-    """The end with classifier-free guidance: ``guidance`` times as far from the one without text to
-    the one with it (Ho and Salimans 2022).
+    """End point (B, ...) with classifier-free guidance (Ho and Salimans 2022).
+
+    It is extrapolated from ``unconditional`` towards ``conditional`` by the factor ``guidance``.
     """
     return np.asarray(
         unconditional + np.float32(guidance) * (conditional - unconditional), np.float32
     )
 
 
-def advanced(
+def integrated(
     x: F32, towards: F32, tau: float, following: float, end: Callable[[F32, float], F32] | None
 ) -> F32:
-    """The states at time ``following`` from those at ``tau``, which head for ``towards``.
+    """Integrate the flow from states (B, ...) at ``tau`` to time ``following``.
 
-    Euler's step where ``end`` is None; else Heun's, with the end from the states that it reaches,
-    but for the last one, to time 1.
+    Args:
+        x: states at ``tau``.
+        towards: predicted end points of ``x``.
+        tau: time of ``x``, 0 to 1.
+        following: time of the result, ``tau`` to 1.
+        end: predicts end points from states and their time, for a Heun step; None for an Euler
+            step. The step to time 1 is always an Euler step, where the velocity is undefined.
     """
     velocity = (towards - x) / np.float32(1 - tau)
     ahead = x + np.float32(following - tau) * velocity

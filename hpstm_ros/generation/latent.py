@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation import heading_frames, representation
-from hpstm_ros.generation.flow import advanced, blended, guided_end, past_of
+from hpstm_ros.generation.flow import blended, guided_end, integrated, past_of
 from hpstm_ros.generation.request import Progress, Request
 from hpstm_ros.generation.stepping import path_by_feet
 from hpstm_ros.generation.text import TEXT, check_sentences, text_vectors
@@ -42,8 +42,8 @@ class LatentGenerator:
             path,
             {"kind": "latent", "rate_hz": representation.FPS, "joints": list(JOINTS)},
             backend,
-            missing="train the length-aware generator with `pallas train latent` and put what it"
-            " writes there",
+            missing="train the length-aware generator with `pallas train latent` and copy its"
+            " output there",
         )
         first = self._stream.first
         check_sentences(self._stream.path, first)
@@ -102,7 +102,7 @@ class LatentGenerator:
         for step in range(request.steps):
             tau = step / request.steps
             following = (step + 1) / request.steps
-            x = advanced(x, end(x, tau), tau, following, end if request.heun else None)
+            x = integrated(x, end(x, tau), tau, following, end if request.heun else None)
             progress("sampling", (step + 1) / request.steps)
         progress("decoding", 0.0)
         return self._evaluate(x, 1.0, np.tile(text, (k, 1)), length)[1][:, : request.frames]

@@ -39,7 +39,10 @@ def convex_model(
     """
     out = pin.GeometryModel()
     for item in collision.geometryObjects:
-        shape = _convex(item.geometry)
+        try:
+            shape = _convex(item.geometry)
+        except PallasError as error:
+            raise PallasError(f"collision mesh of link geometry '{item.name}': {error}") from None
         shape.computeLocalAABB()
         out.addGeometryObject(
             pin.GeometryObject(item.name, item.parentJoint, item.placement, shape)
@@ -117,7 +120,7 @@ def _convex(shape: coal.CollisionGeometry) -> coal.CollisionGeometry:
     if not isinstance(shape, coal.BVHModelBase):
         return shape
     if not np.isfinite(np.asarray(shape.vertices())).all():
-        raise PallasError("a collision mesh has coordinates that are not finite")
+        raise PallasError("coordinates that are not finite; export the mesh again")
     if shape.num_vertices > _MESH_VERTICES:
         shape = _thinned(np.asarray(shape.vertices()))
     if not _has_volume(np.asarray(shape.vertices())):

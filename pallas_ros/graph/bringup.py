@@ -139,7 +139,7 @@ class Bringup:
             self.phase = Phase.UP
             return []
         if self._is_requested(waiting, ACTIVATE):
-            return self._again([waiting], now)
+            return self._lost_requests([waiting], now)
         missing = self._missing(expected)
         # a link that timed out before is not waited for again
         if set(missing) - set(self.unconnected):
@@ -148,7 +148,7 @@ class Bringup:
             self.unconnected = missing
         self.phase = Phase.ACTIVATING
         self._since = now
-        return [self._ask(waiting, ACTIVATE, now)]
+        return [self._request(waiting, ACTIVATE, now)]
 
     def remarks(self, now: float) -> list[str]:
         """Describe problems of a running graph, one sentence per node."""
@@ -168,24 +168,26 @@ class Bringup:
         wanted = [
             node for node in waiting if not self._is_requested(node, CONFIGURE) and offered(node)
         ]
-        return self._again(waiting, now) + [self._ask(node, CONFIGURE, now) for node in wanted]
+        return self._lost_requests(waiting, now) + [
+            self._request(node, CONFIGURE, now) for node in wanted
+        ]
 
-    def _ask(self, node: str, transition: str, now: float) -> tuple[str, str]:
+    def _request(self, node: str, transition: str, now: float) -> tuple[str, str]:
         state = self._nodes[node]
         if not self._is_requested(node, transition):
             state.asked = (transition, now)
         state.sent = now
         return node, transition
 
-    def _again(self, waiting: Sequence[str], now: float) -> list[tuple[str, str]]:
-        """Repeat the requests that nodes have not received."""
+    def _lost_requests(self, waiting: Sequence[str], now: float) -> list[tuple[str, str]]:
+        """Requests to send again, because their nodes have not received them."""
         requests = []
         for name in waiting:
             node = self._nodes[name]
             if node.asked is None or node.refused is not None:
                 continue
             if node.reported_at - node.sent > self._patience.repeat:
-                requests.append(self._ask(name, node.asked[0], now))
+                requests.append(self._request(name, node.asked[0], now))
         return requests
 
     def _failed(self, now: float) -> bool:

@@ -1,15 +1,16 @@
-"""The recurrence shared by arms and legs: a pose that changes, joint by joint, towards a target pose
-predicted by a small network.
+"""The recurrence shared by arms and legs: a small network predicts a target pose, towards which the
+pose moves joint by joint.
 
-    hidden = silu(condition + W x),  x = (pose, contacts) of the frame before
-    out    = W_out (silu(W_middle hidden + b) + hidden) + b_out  =  (target, motion?, gates, contacts, velocity)
-    pose   = keep (target' + stay (pose + motion / 10 - target')) + measured,   target' = proposed +
-    target,  stay = 1 - sigmoid(gate)
+    hidden = silu(condition + W x),  x = (pose, contacts) of the previous frame
+    out    = W_out (silu(W_middle hidden + b) + hidden) + b_out
+           = (target, motion?, gates, contacts, velocity)
+    target' = proposed + target,  stay = 1 - sigmoid(gate)
+    pose   = keep (target' + stay (pose + motion / 10 - target')) + measured
 
 Autograd would record about thirty operations per frame. Here, the frames are processed without it,
 and the gradient is explicit: one pass backwards in time, then one product per weight over all
 frames. This reduces the time of the recurrences in a training step to a third.
-"""  # noqa: E501
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -304,7 +304,7 @@ class EntityNode(DescribedNode):
     def _count(self, topic: str, message: Any) -> None:
         self._counts[topic] += 1
         if isinstance(message, bytes):
-            with contextlib.suppress(ValueError):  # whoever reads the message reports the problem
+            with contextlib.suppress(ValueError):  # the decoder reports it
                 self._tallies[topic].add(header_stamp(message))
         elif (header := getattr(message, "header", None)) is not None:
             self._tallies[topic].add(from_stamp(header.stamp))

@@ -2,8 +2,8 @@
 matplotlib.
 
 Names come from recordings and may be anything: legends are HTML, names in pictures are plain text.
-The elements of a picture have no ids, so that those of a page's pictures do not meet. The same
-data give the same bytes.
+The elements of a picture have no ids, which could collide between the pictures of a page. Equal
+data give equal bytes.
 """
 
 import re
@@ -52,11 +52,11 @@ _SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _styled(draw: Callable[P, str]) -> Callable[P, str]:
-    """Draw with the settings of pages, whatever the user's are; they hold nowhere else."""
+    """Draw with the style of pages, independent of the user's matplotlib settings."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
-        # with the first plot, because it takes a while
+        # imported with the first plot, because the import is slow
         from matplotlib import rc_context, rcdefaults, rcParams
 
         with rc_context():
@@ -125,7 +125,7 @@ def histogram(values: F64, counts: NDArray[np.int64], unit: str, colour: str = P
 
 @_styled
 def bars(names: Sequence[str], values: Sequence[float], unit: str) -> str:
-    """A bar for each name, lying, with its number."""
+    """Horizontal bars, one for each name, labelled with their values."""
     if not names:
         return NOTHING
     sizes = [min(abs(value), _LARGEST) if np.isfinite(value) else 0.0 for value in values]

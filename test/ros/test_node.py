@@ -32,7 +32,7 @@ LIMIT_S = 20.0
 
 
 class Echo(PallasNode):
-    """Republishes received messages; rejects requests when told to."""
+    """Republishes received messages; rejects requests on demand."""
 
     def __init__(self, **kwargs: Any) -> None:
         self.events: list[str] = []
