@@ -1,6 +1,7 @@
 """`pallas pose`: generate body poses for a text."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,6 @@ import numpy as np
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_motion
 from pallas_ros.body.resources import share
-from pallas_ros.files.opening import exists
 
 if TYPE_CHECKING:
     from hpstm_ros.generation.poses import Poses
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(
             f"--hold {args.hold:g} --seed {args.seed}: give 0 to 60 s, and a seed from 0"
         )
-    if not exists(args.model) and not exists(share() / args.model):
+    if not os.path.exists(args.model) and not os.path.exists(share() / args.model):
         raise PallasError(
             f"{args.model}: no such text-to-pose network; train one with `pallas train text_pose`"
             " and pass it with --model"

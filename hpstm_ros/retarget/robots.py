@@ -2,13 +2,13 @@
 (docs/guide/robots.md).
 """
 
+import os
 from pathlib import Path
 
 from hpstm_ros.retarget.building import build
 from hpstm_ros.retarget.description import Arm, Gripper, RobotDescription
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import share
-from pallas_ros.files.opening import exists
 from pallas_ros.files.yaml_text import load_yaml
 
 __all__ = ["Arm", "Gripper", "RobotDescription", "load_robot", "ready_robots"]
@@ -36,7 +36,7 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
         return build(Path(text).stem, {"urdf": text}, Path.cwd())
     else:
         path = share() / "config" / "robots" / f"{text}.yaml"
-        if "/" in text or not exists(path):
+        if "/" in text or not os.path.exists(path):
             raise PallasError(
                 f"no robot '{text}': give one of {', '.join(ready_robots())}, or the path of a"
                 " URDF, xacro or YAML file"

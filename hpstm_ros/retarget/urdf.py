@@ -18,7 +18,7 @@ from hpstm_ros.retarget import expansion, plausible
 from hpstm_ros.retarget.tree import Tree, parse
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.mesh import check_mesh
-from pallas_ros.files.opening import exists, read_bytes
+from pallas_ros.files.opening import read_bytes
 from pallas_ros.files.urdf import check_counts, check_urdf
 from pallas_ros.files.xml_text import MAX_BYTES, parse_xml
 
@@ -64,9 +64,9 @@ def find(location: str, beside: Path | None = None) -> Path:
         path = example_folder() / location.removeprefix(_PREFIX)
     else:
         path = Path(location).expanduser()
-        if not path.is_absolute() and beside is not None and not exists(path):
+        if not path.is_absolute() and beside is not None and not os.path.exists(path):
             path = beside / path
-    if not exists(path):
+    if not os.path.exists(path):
         raise PallasError(f"{path}: no such URDF; give a file or {_PREFIX}<robot>/urdf/<file>.urdf")
     return path
 
@@ -133,7 +133,7 @@ def published(path: Path, text: str) -> str:
         name = mesh.get("filename", "")
         if name.startswith("package://"):
             place = _place(name, folders)
-            mesh.set("filename", f"file://{place}" if exists(place) else name)
+            mesh.set("filename", f"file://{place}" if os.path.exists(place) else name)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -143,7 +143,7 @@ def _place(name: str, folders: list[Path]) -> Path:
     if plain.startswith("package://"):  # some exporters add a third slash
         plain = plain.removeprefix("package://").lstrip("/")
     places = [folder / plain for folder in folders]
-    return next((place for place in places if exists(place)), places[0])
+    return next((place for place in places if os.path.exists(place)), places[0])
 
 
 def full_model(text: str, tree: Tree, following: set[str]) -> pin.Model:

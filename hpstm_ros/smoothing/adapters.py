@@ -4,6 +4,7 @@ format (`config/adapters`) and checks of units and axes.
 Joints that a format lacks are missing, and are inferred by the smoother.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,6 @@ from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
 from pallas_ros.body.resources import share
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
 from pallas_ros.core.plugins import Plugins
-from pallas_ros.files.opening import exists
 from pallas_ros.files.yaml_text import load_mapping
 
 F64 = NDArray[np.float64]
@@ -117,7 +117,7 @@ def load_format(name: str, folder: Path | None = None) -> PoseFormat:
         if name.endswith(".yaml")
         else (folder or share() / "config" / "adapters") / f"{name}.yaml"
     )
-    if not exists(path):
+    if not os.path.exists(path):
         raise PallasError(
             f"unknown pose format '{name}': known are {', '.join(formats(folder))}, or give the"
             " path of a .yaml file"

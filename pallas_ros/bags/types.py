@@ -13,7 +13,6 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typest
 from rosbags.typesys.store import Typestore
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.files.opening import exists
 
 _SOURCE_MESSAGES = Path(__file__).resolve().parents[2] / "msg"
 _FOREVER = {"sec": 9223372036, "nsec": 854775807}
@@ -191,7 +190,7 @@ def _find_message_file(msgtype: str, prefixes: str) -> Path:
             folders.insert(0, _SOURCE_MESSAGES)
         for folder in folders:
             file = folder / f"{parts[2]}.msg"
-            if exists(file):
+            if os.path.exists(file):
                 return file
     raise PallasError(
         f"no definition of message type {msgtype}: source the workspace that defines it, or omit"

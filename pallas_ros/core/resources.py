@@ -41,7 +41,7 @@ def resource(path: str | Path) -> Path:
         PallasError: neither exists.
     """
     path = Path(path).expanduser()
-    # os.path.exists, unlike Path.exists, is False for a name that is too long
+    # os.path.exists, unlike Path.exists, returns False for invalid names instead of raising
     if path.is_absolute() or os.path.exists(path):
         found = path
     else:

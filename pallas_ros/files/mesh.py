@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.core.errors import PallasError
-from pallas_ros.files.opening import check_regular, exists, read_bytes
+from pallas_ros.files.opening import check_regular, read_bytes
 from pallas_ros.files.xml_text import parse_xml
 
 MAX_BYTES = 64 << 20
@@ -103,7 +103,7 @@ def _index(word: bytes) -> int:
 def _check_beside(path: str | Path, names: list[bytes]) -> None:
     """Reject materials that are not regular files, because the library opens them."""
     place = Path(path).parent / os.fsdecode(b" ".join(names))
-    if exists(place):
+    if os.path.exists(place):
         check_regular(place, "material library", MAX_BYTES)
 
 

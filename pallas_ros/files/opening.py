@@ -102,15 +102,6 @@ def check_regular(path: str | Path, what: str, max_bytes: int) -> Path:
         return Path(path)
 
 
-def exists(path: str | Path) -> bool:
-    """Whether the path exists; also False for an invalid name, for which `Path.exists` raises."""
-    try:
-        os.stat(path)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 

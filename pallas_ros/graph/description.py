@@ -14,7 +14,6 @@ import yaml
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource, share
 from pallas_ros.core.plugins import closest
-from pallas_ros.files.opening import exists
 from pallas_ros.files.parameters import describe
 from pallas_ros.files.yaml_text import load_mapping, parse_yaml
 from pallas_ros.graph.policy import enclave
@@ -226,7 +225,7 @@ def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:
         for node, file in (document.get("parameter_files") or {}).items()
     }
     for node, file in files.items():
-        if not exists(file):
+        if not os.path.exists(file):
             raise PallasError(f"{path}: the parameter file of {node}, {file}, does not exist")
     return arguments, files
 

@@ -1,6 +1,7 @@
 """Visual meshes of a robot from its URDF, simplified for drawing and placed by joint angles."""
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.mesh import check_mesh
-from pallas_ros.files.opening import exists, read_bytes
+from pallas_ros.files.opening import read_bytes
 from pallas_ros.files.urdf import parse_urdf
 from pallas_ros.files.xml_text import MAX_BYTES
 from pallas_ros.view.raster import Mesh
@@ -230,7 +231,7 @@ def _find(name: str, folder: Path) -> str:
         bases = [folder]
     for base in bases:
         candidate = base / plain
-        if exists(candidate):
+        if os.path.exists(candidate):
             check_mesh(candidate)
             return str(candidate.resolve())
     raise PallasError(
