@@ -1,7 +1,7 @@
 """Fuzzes a file format with damaged and hostile files, and counts hangs, crashes, tracebacks and
 memory.
 
-    python benchmarks/fuzz.py npz --inputs 100000
+    python benchmarks/fuzz.py motion --inputs 100000
     python benchmarks/fuzz.py all --inputs 2000 --json fuzz.json
     python benchmarks/fuzz.py urdf --replay 1234
         what one input does, with its traceback
@@ -266,7 +266,9 @@ def rows(tallies: dict[str, Tally]) -> dict[str, Any]:
 
 def main() -> int:
     """Run; return 0 if every input was read or rejected."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("format", choices=[*FORMATS, "all"])
     parser.add_argument("--inputs", type=int, default=1000, help="how many (default 1000)")
     parser.add_argument("--seed", type=int, default=0)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from hpstm_ros.generation.request import Request, check
 from hpstm_ros.generation.stream import motion_of
 from hpstm_ros.retarget.robots import RobotDescription, load_robot
-from hpstm_ros.teleoperation.pacing import ITERATIONS, needed_stretch
+from hpstm_ros.teleoperation.pacing import needed_stretch, settle
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import ACTION_GENERATE
 
@@ -25,8 +25,6 @@ The node rejects violent motion and requests that it cannot meet, with a message
 sentences the body blends. Ctrl-C cancels: the body blends to rest within 0.3 s."""
 
 LONGEST_S = 30.0
-_WORTH = 1.05
-"""Smallest stretch that justifies another request."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,13 +62,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _adapted(args: argparse.Namespace, sentence: str, robot: RobotDescription) -> float:
     """Return the duration in s in which the arm can follow."""
-    seconds = float(args.seconds)
-    for _ in range(ITERATIONS):
-        stretch = needed_stretch(_motion(_ask(args, sentence, seconds, play=False)), robot)
-        if stretch <= _WORTH or seconds >= LONGEST_S:
-            break
-        seconds = min(seconds * stretch, LONGEST_S)
-    return seconds
+
+    def attempt(seconds: float) -> tuple[float, float]:
+        motion = _motion(_ask(args, sentence, seconds, play=False))
+        return seconds, seconds * needed_stretch(motion, robot)
+
+    return settle(attempt, float(args.seconds), LONGEST_S)[0]
 
 
 def _ask(args: argparse.Namespace, sentence: str, seconds: float, play: bool) -> Any:

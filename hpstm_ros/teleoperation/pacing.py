@@ -2,11 +2,12 @@
 
 An arm moves more slowly than a person. If its limits would clip a generated motion, a longer one is
 requested from the generator, at most twice. Where the result is still too fast, and only there, it
-is played slower: near a singular posture, an arm may briefly need a multiple of the time."""
+is played slower: near a singular posture, an arm may briefly need a multiple of the time. A longer
+motion that contains more movement instead of slower movement is discarded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from pallas_ros.body.motion import Motion, resample
 from pallas_ros.body.names import MODEL_RATE_HZ
 
 F64 = NDArray[np.float64]
+T = TypeVar("T")
 Generate = Callable[[float], Motion]
 """Generates a motion of the given duration in s."""
 
@@ -43,6 +45,14 @@ slowed uniformly, which takes 1.4 and 2.4 times as long.
 """
 _ENOUGH = 1.05
 """Largest stretch that does not justify another request."""
+_MORE = 1.2
+"""A longer motion is discarded if the arm needs this many times as long for it as for the shorter
+one. Generators that ignore the duration give 2 and more (a walk of 10 s has more steps than one of
+4 s, of the same speed), those that slow down about 1.
+"""
+_SMOOTH_FRAMES = 2.0
+"""Standard deviation in frames of the filter of joint velocities before differentiation: inverse
+kinematics at 60 Hz is accurate to 1e-4 rad, which would be 0.4 rad/s^2."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +91,8 @@ def _needs(
     settings: RetargetSettings | None,
     tip_speed: float | None,
 ) -> F64:
-    """Ratio of speed and limit of each step between valid frames, (N, joints and the tip); NaN
-    while the arm comes from the start posture.
+    """Factors on the duration of each step between valid frames, (N, 2 joints + 1): by the joints'
+    velocities and accelerations and the tip speed. NaN while the arm comes from the start posture.
     """
     limits = limits_of(robot, tip_speed)
     free = replace(settings or RetargetSettings(), iterations=6, speed_factor=20.0)
@@ -92,9 +102,13 @@ def _needs(
         raise PallasError("the motion has too few valid frames for the arm to follow")
     q = np.array([goal.q for goal in goals])
     tips = np.array([goal.p_base_tip for goal in goals])
-    joints = np.abs(np.diff(q, axis=0)) * motion.fps / (_MARGIN * limits.velocity)
+    dq = np.diff(q, axis=0) * motion.fps
+    joints = np.abs(dq) / (_MARGIN * limits.velocity)
     reach = np.linalg.norm(np.diff(tips, axis=0), axis=-1).reshape(len(joints), -1) * motion.fps
-    needs = np.concatenate((joints, reach / (_MARGIN * limits.tip_speed)), axis=1)
+    ddq = np.gradient(gaussian_filter1d(dq, _SMOOTH_FRAMES, axis=0), axis=0) * motion.fps
+    # a motion that lasts s times as long has 1/s^2 of the acceleration
+    bends = np.sqrt(np.abs(ddq) / (_MARGIN * robot.acceleration))
+    needs = np.concatenate((joints, reach / (_MARGIN * limits.tip_speed), bends), axis=1)
     needs[: min(len(needs) - 1, round(_SETTLE_S * motion.fps))] = np.nan
     return np.asarray(needs, dtype=np.float64)
 
@@ -120,18 +134,42 @@ def pace(
         longest: s, maximum duration of the generator.
         robot, side, tip_speed: as in `hpstm_ros.teleoperation.recorded.retarget_motion`.
     """
-    asked = []
-    for _ in range(1 + ITERATIONS):
-        asked.append(seconds)
-        motion = generate(seconds)
-        needs = _needs(motion, robot, side, None, tip_speed)
-        times = _times(motion, needs)
-        stretch = float(times[-1] / max(motion.duration, 1e-6))
-        following = min(seconds * stretch, longest)
-        if stretch <= _ENOUGH or following < _ENOUGH * seconds:
+
+    def attempt(duration: float) -> tuple[tuple[Motion, F64], float]:
+        motion = generate(duration)
+        times = _times(motion, _needs(motion, robot, side, None, tip_speed))
+        return (motion, times), float(times[-1])
+
+    (motion, times), asked = settle(attempt, seconds, longest)
+    return Paced(_played(motion, times), asked, float(times[-1] / max(motion.duration, 1e-6)))
+
+
+def settle(
+    attempt: Callable[[float], tuple[T, float]], seconds: float, longest: float
+) -> tuple[T, tuple[float, ...]]:
+    """Request a longer motion if the arm needs more time, at most twice.
+
+    Args:
+        attempt: maps a duration in s to a result and the time in s that the arm needs for it.
+        seconds: duration of the first request.
+        longest: s, maximum duration of a request.
+
+    Returns:
+        the best result and the durations requested. A longer motion for which the arm needs much
+        longer than for the shorter one is discarded, because it contains more movement.
+    """
+    asked = [seconds]
+    best, needed = attempt(seconds)
+    for _ in range(ITERATIONS):
+        following = min(needed, longest)
+        if following <= _ENOUGH * asked[-1]:
             break
-        seconds = following
-    return Paced(_played(motion, times), tuple(asked), stretch)
+        asked.append(following)
+        result, needs = attempt(following)
+        if needs > _MORE * needed:
+            break
+        best, needed = result, needs
+    return best, tuple(asked)
 
 
 def _times(motion: Motion, needs: F64) -> F64:
