@@ -1,12 +1,18 @@
-"""A picture of sentences and the resulting arm motion: generated, retargeted, four instants each.
+"""Sentences and the resulting arm motion: generated and retargeted, as a picture or a film.
 
     python benchmarks/say_strip.py --out docs/images/say_panda.png
+    python benchmarks/say_strip.py --robots panda g1 --out docs/images/say.gif
+
+A picture has four instants of each sentence and the first robot. A film (.gif or .mp4) shows all
+robots next to each other, one sentence after the other.
 
 The tip speed is not limited, so that arm and person are at the same instant of the motion.
 """
 
 import argparse
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,10 +25,14 @@ from hpstm_ros.bench.rows import NO_TIP_LIMIT
 from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import Request
 from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.teleoperation.joint_motion import JointMotion
 from hpstm_ros.teleoperation.recorded import retarget_motion
-from pallas_ros.view.figure import Figure, Person, write_png
+from pallas_ros.body.motion import Motion
+from pallas_ros.view.figure import Figure, Person, write_clip, write_png
 from pallas_ros.view.raster import Camera
 from pallas_ros.view.robot import RobotShape
+
+U8 = NDArray[np.uint8]
 
 SENTENCES = (
     "wave with the right hand",
@@ -32,34 +42,60 @@ SENTENCES = (
     "direct traffic with the arms",
     "wash a window with the right hand",
 )
+SECONDS = 4.0
 MOMENTS = (0.8, 1.6, 2.4, 3.2)
-"""s, of 4 s."""
+"""s, the instants of a picture."""
+FILM_FPS = 6.0
 
 
-def row(producer: Producer, text: str, name: str, model: str, seed: int) -> NDArray[np.uint8]:
-    """Return four pictures side by side."""
+@dataclass
+class Scene:
+    """A person and an arm that make the same motion."""
+
+    figure: Figure
+    motion: Motion
+    made: JointMotion
+
+    def picture(self, moment: float, caption: str = "") -> U8:
+        """The instant ``moment`` in s."""
+        frame = min(round(moment * self.motion.fps), len(self.motion) - 1)
+        joints = self.made.q[min(np.searchsorted(self.made.t, moment), len(self.made.q) - 1)]
+        path = self.motion.positions[frame, 0] * [1, 1, 0]
+        person = Person(self.motion.positions[frame] - path, self.motion.rotations[frame])
+        named = dict(zip(self.made.joint_names, joints.tolist(), strict=True))
+        return self.figure.draw([person], named, caption=caption)
+
+
+def scene(producer: Producer, text: str, name: str, model: str, seed: int) -> Scene:
+    """The motion of a sentence on a robot."""
     robot = load_robot(name)
-    motion = producer.produce(Request(text, 4.0, seed), model).candidates[0].motion
-    made = retarget_motion(motion, robot, tip_speed=NO_TIP_LIMIT, progress=False)
+    motion = producer.produce(Request(text, SECONDS, seed), model).candidates[0].motion
     figure = Figure(
         robot=RobotShape.load(robot.path),
-        size=(300, 230),
-        camera=Camera(target=(0.1, -0.6, 0.95)),
+        size=(280, 240),
+        camera=Camera(target=(0.1, -0.6, 1.08)),
     )
-    pictures = []
-    for moment in MOMENTS:
-        frame = round(moment * motion.fps)
-        joints = made.q[np.searchsorted(made.t, moment)]
-        path = motion.positions[frame, 0] * [1, 1, 0]
-        person = Person(motion.positions[frame] - path, motion.rotations[frame])
-        pictures.append(
-            figure.draw(
-                [person],
-                dict(zip(robot.joint_names, joints.tolist(), strict=True)),
-                caption=text if moment == MOMENTS[0] else "",
-            )
-        )
-    return np.concatenate(pictures, axis=1)
+    return Scene(
+        figure, motion, retarget_motion(motion, robot, tip_speed=NO_TIP_LIMIT, progress=False)
+    )
+
+
+def film(producer: Producer, robots: list[str], model: str, seed: int) -> Iterator[U8]:
+    """The frames of all sentences."""
+    for text in SENTENCES:
+        scenes = [scene(producer, text, name, model, seed) for name in robots]
+        for moment in np.arange(0.0, SECONDS, 1 / FILM_FPS):
+            captions = [text] + [""] * (len(scenes) - 1)
+            pictures = [s.picture(moment, c) for s, c in zip(scenes, captions, strict=True)]
+            yield np.concatenate(pictures, axis=1)
+
+
+def strip(producer: Producer, text: str, name: str, model: str, seed: int) -> U8:
+    """Four pictures next to each other."""
+    one = scene(producer, text, name, model, seed)
+    return np.concatenate(
+        [one.picture(at, text if at == MOMENTS[0] else "") for at in MOMENTS], axis=1
+    )
 
 
 def main() -> None:
@@ -67,13 +103,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True, help="picture (.png)")
-    parser.add_argument("--robot", default="panda", help="the arm (default panda)")
+    parser.add_argument("--out", type=Path, required=True, help=".png, .gif or .mp4")
+    parser.add_argument("--robots", nargs="+", default=["panda"], help="the arms (default panda)")
     parser.add_argument("--model", default="flow", help="the generator (default flow)")
     parser.add_argument("--seed", type=int, default=0, help="of the motions")
     args = parser.parse_args()
     producer = Producer()
-    rows = [row(producer, text, args.robot, args.model, args.seed) for text in SENTENCES]
+    if args.out.suffix != ".png":
+        write_clip(args.out, film(producer, args.robots, args.model, args.seed), FILM_FPS)
+        return
+    rows = [strip(producer, text, args.robots[0], args.model, args.seed) for text in SENTENCES]
     write_png(args.out, np.concatenate(rows))
 
 
