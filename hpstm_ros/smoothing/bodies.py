@@ -29,6 +29,18 @@ _WALKS_M_S = 1.0
 """A new id within this time, distance and speed of a body's last position belongs to that body,
 since two people cannot be in the same place.
 """
+_SAME_FRAME = 0.75
+"""Two ids less than this fraction of a frame apart are two people: a source that reassigns ids
+needs a frame to do so, while the frames of a second source come at any time.
+"""
+_FRAMES_NS = (4_000_000, 200_000_000)
+"""ns, range of frame intervals."""
+_SLOWER = 1.05
+"""Growth of the shortest interval per frame: it follows a source that slows from 60 to 30 Hz within
+half a second.
+"""
+_ABSENT_NS = 250_000_000
+"""ns, an id that returns within this time was never absent: the one between is another person."""
 _MOST_NAMES = 1000
 _LATE_FRAMES = 3
 """A frame later than this counts as lost."""
@@ -53,7 +65,13 @@ class _Stream:
     at: F64 | None = None
     """(3,) m, mean of the joints seen last."""
     stamp: int = 0
-    """ns, of the newest body."""
+    """ns, of the newest believed body."""
+    own: int = 0
+    """ns, of the newest one under the stream's own id."""
+    source: str = ""
+    """Id of that body as it came."""
+    frame: int = round(1e9 / MODEL_RATE_HZ)
+    """ns, shortest recent interval between bodies of one id."""
     stamps: StampGate = field(default_factory=StampGate)
     leaps: int = 0
     """Number of bodies whose stamps jumped."""
@@ -87,10 +105,9 @@ class Bodies:
         Raises:
             PallasError: too many bodies.
         """
+        came_as = body.body_id
         body = self._by_its_name(body, now)
         stream = self._streams.get(body.body_id) or self._admit(body.body_id, now)
-        stream.at = _middle(body)
-        stream.stamp = body.stamp
         believed, remark = stream.stamps.take(body.stamp, now)
         if remark:
             stream.leaps += 1
@@ -98,15 +115,24 @@ class Bodies:
             self._remarked = now
         if not believed:
             return []
+        _locate(stream, body, came_as)
         if not 0 < body.newest_input <= body.stamp + LEAP_NS:  # unset, or from another clock
             body = replace(body, newest_input=body.stamp)
         stream.delay = now - body.stamp
         stream.last = now
         out = stream.smoother.restart(body, remark) if remark else stream.smoother.push(body)
         if self._bones_file is not None and stream.smoother.bones is not None:
-            stream.smoother.bones.save(self._bones_file)
-            self._bones_file = None
+            self._save(stream.smoother.bones, self._bones_file, now)
         return out
+
+    def _save(self, bones: BoneLengths, path: Path, now: int) -> None:
+        """Save the bone lengths once; a failure is a remark, since bodies matter more."""
+        self._bones_file = None
+        try:
+            bones.save(path)
+        except (PallasError, OSError) as error:
+            self.remark = f"the bone lengths cannot be saved to bones_file: {error}"
+            self._remarked = now
 
     def tick(self, now: int) -> list[BodyFrame]:
         """Bridge late frames; call at about the rate of the bodies."""
@@ -137,12 +163,13 @@ class Bodies:
         """
         name = body.body_id
         if name in self._streams:
-            if self._streams[name].stamp == body.stamp:
+            stream = self._streams[name]
+            if stream.source != name and body.stamp - stream.own < _ABSENT_NS:
                 self._part(lambda other, was: was == name)
             return body
         was = self._renamed.get(name)
         if was is not None and was in self._streams:
-            if self._streams[was].stamp < body.stamp:
+            if not _same_frame(self._streams[was], body):
                 return replace(body, body_id=was)
             self._part(lambda other, was: other == name)
         if name in self._apart:
@@ -186,10 +213,30 @@ def _middle(body: BodyFrame) -> F64:
     return np.asarray(body.positions[seen].mean(axis=0) if seen.any() else np.full(3, np.nan))
 
 
+def _locate(stream: _Stream, body: BodyFrame, came_as: str) -> None:
+    """Record where and when a body was seen."""
+    interval = body.stamp - stream.stamp
+    if stream.source == came_as and _FRAMES_NS[0] <= interval <= _FRAMES_NS[1]:
+        stream.frame = min(interval, round(_SLOWER * stream.frame))
+    stream.at = _middle(body)
+    stream.stamp = body.stamp
+    stream.source = came_as
+    if came_as == body.body_id:
+        stream.own = body.stamp
+
+
+def _same_frame(stream: _Stream, body: BodyFrame) -> bool:
+    """Whether the stream's newest body came under another id, and in the same frame."""
+    apart = abs(body.stamp - stream.stamp)
+    return stream.source != body.body_id and apart < _SAME_FRAME * stream.frame
+
+
 def _continues(stream: _Stream, body: BodyFrame, now: int) -> bool:
     """Whether a body with a new id can be that of the stream, by its last time and position."""
     gap = (now - stream.last) / 1e9
-    if stream.at is None or not 0 < gap <= _RENAMED_S or stream.stamp >= body.stamp:
+    if stream.at is None or not 0 < gap <= _RENAMED_S:
+        return False
+    if body.stamp - stream.stamp < _SAME_FRAME * stream.frame:
         return False
     away = float(np.linalg.norm(_middle(body) - stream.at))
     return away <= _RENAMED_M + _WALKS_M_S * gap  # False for NaN

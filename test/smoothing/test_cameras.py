@@ -4,6 +4,7 @@ limit.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,3 +151,45 @@ def test_who_is_not_seen_any_more_makes_room_and_who_is_seen_does_not() -> None:
     bodies.push(person(now, "9", places[-1]), now)
     assert "9" in bodies.figures()
     assert "0" not in bodies.figures()
+
+
+@pytest.mark.parametrize("later_ms", [4, 10, 14, 25])
+def test_a_second_source_at_the_same_place_does_not_take_the_operators_name(later_ms: int) -> None:
+    """A bystander's frames come between the operator's, not in the same frame."""
+    bodies = Bodies(settings())
+    out = []
+    for k in range(60):
+        stamp = SECOND + k * FRAME
+        for body, at in (
+            (person(stamp, "operator"), stamp),
+            (person(stamp + later_ms * 1_000_000, "bystander"), stamp + later_ms * 1_000_000),
+        ):
+            if body.body_id == "bystander":
+                body.positions[18:] += 0.3
+            out += bodies.push(body, at + 1_000_000)
+    late = [body for body in out if body.stamp > SECOND + 20 * FRAME]
+    assert {body.body_id for body in late} == {"operator", "bystander"}
+    truth = person(SECOND, "operator").positions[18:]
+    heights = [body.positions[18:] - truth for body in late if body.body_id == "operator"]
+    assert len(heights) >= 35
+    assert np.abs(np.array(heights)).max() < 0.15
+
+
+def test_a_stamp_from_the_future_does_not_separate_a_renamed_person_for_good() -> None:
+    bodies = Bodies(settings())
+    out = run(bodies, ([person(SECOND + k * FRAME, "1")] for k in range(30)))
+    frames = ([person(SECOND + k * FRAME, "2")] for k in range(30, 60))
+    out = run(bodies, frames)
+    assert {body.body_id for body in out} == {"1"}
+    ahead = SECOND + 60 * FRAME
+    bodies.push(replace(person(ahead + 3600 * SECOND, "2"), stamp=ahead + 3600 * SECOND), ahead)
+    out = run(bodies, ([person(SECOND + k * FRAME, "2")] for k in range(61, 120)))
+    assert {body.body_id for body in out} == {"1"}
+
+
+def test_bone_lengths_that_cannot_be_saved_cost_no_body(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file, not a folder")
+    bodies = Bodies(settings(), tmp_path / "file" / "bones.npz")
+    out = run(bodies, ([person(SECOND + k * FRAME, "1")] for k in range(300)))
+    assert out[-1].stamp >= SECOND + 295 * FRAME
+    assert "bones_file" in bodies.recent_remark(SECOND + 300 * FRAME)
