@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 from pallas.action import GenerateMotion
@@ -30,7 +31,8 @@ from pallas_ros.body.origin import GENERATED
 from pallas_ros.body.resources import resource
 from pallas_ros.messages.encode import body_to_msg, to_stamp
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
-from pallas_ros.ros.intake import Intake, RateLimit
+from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit
+from pallas_ros.ros.matching import publisher_names
 from pallas_ros.ros.node import Health, PallasNode
 
 FEEDBACK_S = 0.1
@@ -77,7 +79,9 @@ class MotionGeneratorNode(PallasNode):
         if s["predict"]:
             self._predictions = self.advertise(BodyPrediction, TOPIC_PREDICTION)
             self.every(1 / PREDICTION_HZ, self._predict)
-        limit = Intake(RateLimit(_OPERATOR_HZ))
+        names = partial(publisher_names, self, s["operator_topic"])
+        publisher = OnePublisher(names, lambda: True, until_silent=True)
+        limit = Intake(RateLimit(_OPERATOR_HZ), publisher)
         self.subscribe(BodyPose, s["operator_topic"], self._on_body, raw=True, intake=limit)
         self.every(FEEDBACK_S, self._update_goal)
         self.serve_action(GenerateMotion, ACTION_GENERATE, self._execute)

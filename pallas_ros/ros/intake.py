@@ -52,14 +52,23 @@ class OnePublisher:
     over after the previous one went silent. Names can be forged; only SROS2 prevents that.
     """
 
-    def __init__(self, names: Names, locked: Callable[[], bool], expected: str = "") -> None:
+    def __init__(
+        self,
+        names: Names,
+        locked: Callable[[], bool],
+        expected: str = "",
+        *,
+        until_silent: bool = False,
+    ) -> None:
         """``expected`` is a node name, with its namespace if it starts with a slash.
 
-        If it is empty, the first publisher is accepted.
+        If it is empty, the first publisher is accepted; with ``until_silent``, another one may
+        replace it after it went silent even while locked.
         """
         self._names = names
         self._locked = locked
         self._expected = expected
+        self._replaceable = bool(expected) or until_silent
         self._known: Mapping[str, str] = {}
         self._last_lookup = -_NS
         self._chosen: str | None = None
@@ -70,7 +79,7 @@ class OnePublisher:
         if gid != self._chosen:
             if self._expected and not self._is_expected(gid, now):
                 return False
-            silent = bool(self._expected) and now - self._last_message > _GONE_NS
+            silent = self._replaceable and now - self._last_message > _GONE_NS
             if self._chosen is not None and self._locked() and not silent:
                 return False
             self._chosen = gid

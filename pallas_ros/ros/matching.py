@@ -16,6 +16,11 @@ def full_name(info: Any) -> str:
     return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 
+def publisher_names(node: Any, topic: str) -> dict[str, str]:
+    """The publishers of a topic: from gid to the full name of their node."""
+    return {gid_of(info): full_name(info) for info in node.get_publishers_info_by_topic(topic)}
+
+
 def hears(info: Any, type_name: str, profiles: Iterable[QoSProfile]) -> bool:
     """Whether a publisher matches a subscription of this type with one of these ``profiles``."""
     return info.topic_type == type_name and any(

@@ -56,6 +56,14 @@ def test_only_the_node_that_is_expected_is_listened_to_and_may_be_restarted() ->
     assert not exact.admits("a", NS)
 
 
+def test_any_publisher_may_be_replaced_after_it_went_silent() -> None:
+    one = OnePublisher(dict, lambda: True, until_silent=True)
+    assert one.admits("a", NS)
+    assert not one.admits("b", NS + NS // 3)
+    assert one.admits("b", 2 * NS)
+    assert not one.admits("a", 2 * NS + NS // 3)
+
+
 def test_refusals_are_counted_by_their_reason() -> None:
     intake = Intake(RateLimit(4.0), OnePublisher(lambda: {"a": "/hpstm"}, lambda: True, "hpstm"))
     assert [intake.admits(gid, NS) for gid in "aaaabb"] == [True, True, False, False, False, False]

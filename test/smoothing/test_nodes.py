@@ -29,9 +29,11 @@ from hpstm_ros.smoothing.adapters import AXES, PoseFormat, load_format
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.names import JOINT_INDEX
+from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.messages.decode import body_from_msg
-from pallas_ros.messages.encode import to_stamp
+from pallas_ros.messages.encode import body_to_msg, to_stamp
 from pallas_ros.ros.qos import ANY_OFFER, LATCHED
 from pallas_ros.ros.run import make_executor
 
@@ -295,3 +297,28 @@ def test_a_body_that_vanishes_is_bridged_by_the_clock_then_lost(graph: Graph, wa
         if b.covariance is not None
     ]
     assert traces == sorted(traces)
+
+
+def test_bodies_of_a_second_publisher_of_the_input_are_refused(graph: Graph) -> None:
+    """They would leave under the name of this node, which `retarget` trusts."""
+    graph.add(HpstmNode, input_topic="/pallas/body", method="bypass")
+    node = graph.nodes[-1]
+    stranger = rclpy.create_node("stranger")
+    graph.nodes.append(stranger)
+    ours = graph.peer.create_publisher(BodyPose, "/pallas/body", 100)
+    theirs = stranger.create_publisher(BodyPose, "/pallas/body", 100)
+    q = np.tile(rotations.IDENTITY, (22, 1))
+    p = np.asarray(forward_kinematics(Skeleton.from_height(), q, np.array([0.0, 0.0, 0.95])))
+
+    def publish(*publishers: Any) -> None:
+        now = node.now()
+        body = BodyFrame(now, q, p, None, np.ones(22, bool), np.ones(22), np.zeros(2), now, "one")
+        for publisher in publishers:
+            publisher.publish(body_to_msg(body))
+
+    graph.until(lambda: graph.smooth, lambda: publish(ours))
+    graph.until(lambda: node._intake.unexpected > 10, lambda: publish(ours, theirs))
+    graph.until(
+        lambda: any("another publisher" in text for text in graph.said),
+        lambda: publish(ours, theirs),
+    )
