@@ -12,6 +12,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.names import PARENTS
+from pallas_ros.body.presence import IN_VIEW_NS, farthest_step_m
 from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
@@ -23,6 +24,7 @@ JUMP_M = 0.25
 faster than any hand."""
 FRESH_NS = 200_000_000
 """ns, maximum age of the operator's newest body when taking over."""
+_MOST_PEOPLE = 16
 LEADS = "the operator leads"
 BLENDS = "blending"
 _LONGEST_NS = 100_000_000
@@ -44,6 +46,7 @@ class TakeOver:
         self._operator_leads = False
         self._generated: BodyFrame | None = None
         self._operator: BodyFrame | None = None
+        self._others: dict[str, int] = {}  # id -> stamp of the other people in view
         self._shown: BodyFrame | None = None
         self._leaving: BodyFrame | None = None
         self._leaving_moves = False
@@ -70,10 +73,15 @@ class TakeOver:
         """Make the operator the active source at ``now`` (ns).
 
         Raises:
-            PallasError: no body of the operator has arrived within the last 0.2 s.
+            PallasError: no body of the operator has arrived within the last 0.2 s, or several
+                people are in view.
         """
         if self._operator is None or not abs(now - self._operator.stamp) <= FRESH_NS:
             raise PallasError("no body of the operator arrives: start the sensors first")
+        others = [name for name, at in self._others.items() if abs(now - at) <= IN_VIEW_NS]
+        if others:
+            names = ", ".join(repr(name[:40]) for name in (self._operator.body_id, *others))
+            raise PallasError(f"several people are in view ({names}): only the operator may be")
         self._lead(operator=True)
 
     def hand_back(self) -> None:
@@ -89,17 +97,24 @@ class TakeOver:
     def operator(self, body: BodyFrame) -> BodyFrame | None:
         """Process a body of the operator; return the output, or None if the generator is active.
 
-        Bodies that are not finite, or not newer than the previous one, are ignored.
+        Bodies that are not finite, not newer than the previous one, or of another person are
+        ignored. A body of the leading operator's id is of another person if it is where the
+        operator cannot be: hand back, and take over again.
         """
         before = self._operator
         sound = np.isfinite(body.positions).all() and np.isfinite(body.rotations).all()
         norms = np.linalg.norm(body.rotations, axis=-1) if sound else np.zeros(1)
         if not sound or np.abs(norms - 1).max() > 1e-3:
             return None
-        if before is not None and self._operator_leads and body.body_id != before.body_id:
+        if before is not None and body.body_id != before.body_id:
+            if self._operator_leads or self._is_present(before, body):
+                return None
+        elif before is not None and (
+            0 <= before.stamp - body.stamp < FRESH_NS
+            or (self._operator_leads and _is_elsewhere(before, body))
+        ):
             return None
-        if before is not None and 0 <= before.stamp - body.stamp < FRESH_NS:
-            return None
+        self._others.pop(body.body_id, None)
         self._watch(before, body, leads=self._operator_leads)
         self._operator = body
         shown = self._mixed(body) if self._operator_leads else None
@@ -107,6 +122,15 @@ class TakeOver:
             return None
         one_id = body.body_id if self._generated is None else self._generated.body_id
         return replace(shown, body_id=one_id, remarks=(*shown.remarks, LEADS))
+
+    def _is_present(self, operator: BodyFrame, other: BodyFrame) -> bool:
+        """Whether the operator is still in view, so that this body is of another person."""
+        if not abs(other.stamp - operator.stamp) <= IN_VIEW_NS:
+            return False
+        if len(self._others) >= _MOST_PEOPLE:
+            del self._others[min(self._others, key=lambda name: self._others[name])]
+        self._others[other.body_id] = other.stamp
+        return True
 
     def _lead(self, *, operator: bool) -> None:
         if operator == self._operator_leads:
@@ -172,6 +196,12 @@ class TakeOver:
         root = (1 - share) * leaving.positions[0] + share * lead.positions[0]
         p = np.asarray(forward_kinematics(skeleton, q, root), dtype=np.float64)
         return replace(lead, rotations=q, positions=p, remarks=(*lead.remarks, BLENDS))
+
+
+def _is_elsewhere(before: BodyFrame, body: BodyFrame) -> bool:
+    """Whether the body is too far from the previous one to be the same person."""
+    away = float(np.linalg.norm(body.positions[0, :2] - before.positions[0, :2]))
+    return away > farthest_step_m((body.stamp - before.stamp) / 1e9)
 
 
 def bones_of(positions: F64, q_world_joint: F64) -> F64:

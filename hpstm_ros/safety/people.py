@@ -15,22 +15,15 @@ from numpy.typing import NDArray
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINT_INDEX
+from pallas_ros.body.presence import IN_VIEW_NS, farthest_step_m
 
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 CHOICES = ("nearest", "raised_hand")
-_IN_VIEW_NS = _NS // 2
-"""A person not seen for this time cannot be chosen."""
 _NEARER_M = 0.25  # hysteresis: another person must be this much nearer to become the candidate
 _RAISED_M = 0.05  # of a wrist above the head's joint
 _RAISED_NS = _NS // 2  # for which the hand must stay up, longer than a wave
-_STEP_M = 0.75
-_PACE_M_S = 2.0
-_LONGEST_PACE_S = 0.25
-"""A person is accepted within `_STEP_M` of the last position, plus `_PACE_M_S` (a brisk walk) for
-the time unseen, at most this long. People stand about 1 m apart; after a longer unseen walk, the
-arm must be engaged again."""
 _MOST_PEOPLE = 16
 _HEAD = JOINT_INDEX["head"]
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
@@ -167,12 +160,11 @@ class People:
         last = self._operator
         if last is None:
             return ""
-        unseen = min((now - last[0]) / _NS, _LONGEST_PACE_S)
         away = float(np.linalg.norm(at - last[1]))
-        if not away <= _STEP_M + _PACE_M_S * unseen:
+        if not away <= farthest_step_m((now - last[0]) / _NS):
             self._operator = (now, last[1])  # seen elsewhere, which is not absence
             return f"the body is {away:.1f} m from where the operator was: engage again"
         return ""
 
     def _sees(self, person: _Person, now: int) -> bool:
-        return now - person.seen <= _IN_VIEW_NS
+        return now - person.seen <= IN_VIEW_NS

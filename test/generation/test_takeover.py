@@ -127,11 +127,47 @@ def test_a_jump_of_the_operator_is_blended_to() -> None:
     run.go(5)
     run.takeover.take_over(run.frame * STEP)
     run.go(400)
-    run._body = {"away": 2.0}
+    run._body = {"away": 1.4}
     run.go(300)
     assert (steps(run.shown) <= BLEND_M_S / 60 + 1e-6).all()
-    np.testing.assert_allclose(run.shown[-1].positions[0, 0], 2.0)
-    assert JUMP_M < 1.0
+    np.testing.assert_allclose(run.shown[-1].positions[0, 0], 1.4)
+    assert JUMP_M < 0.4
+
+
+def test_a_tracker_that_hands_the_operators_id_on_makes_the_output_stop() -> None:
+    run = Run(0.0)
+    run.go(5)
+    run.takeover.take_over(run.frame * STEP)
+    run.go(60)
+    shown = len(run.shown)
+    run._body = {"away": 2.2}
+    run.go(120)
+    assert len(run.shown) == shown
+
+
+def test_nobody_takes_over_while_several_people_are_in_view() -> None:
+    takeover = TakeOver()
+    for k in range(30):
+        stamp = k * STEP
+        takeover.operator(live(stamp))
+        takeover.operator(replace(live(stamp + 3_000_000, away=-1.0), body_id="passer-by"))
+    with pytest.raises(PallasError, match=r"several people are in view \('someone', 'passer-by'\)"):
+        takeover.take_over(30 * STEP)
+    for k in range(30, 90):
+        takeover.operator(live(k * STEP))
+    takeover.take_over(90 * STEP)
+    for k in range(90, 120):  # the passer-by comes back
+        takeover.operator(replace(live(k * STEP, away=-1.0), body_id="passer-by"))
+        assert takeover.operator(live(k * STEP + 4_000_000)) is not None
+    np.testing.assert_allclose(takeover.shown.positions[0, 0], 1.0)  # type: ignore[union-attr]
+
+
+def test_who_comes_after_the_first_person_left_may_take_over() -> None:
+    takeover = TakeOver()
+    takeover.operator(live(0))
+    for k in range(40, 60):
+        takeover.operator(replace(live(k * STEP), body_id="another"))
+    takeover.take_over(60 * STEP)
 
 
 def test_bodies_that_are_not_finite_are_ignored() -> None:

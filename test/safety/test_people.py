@@ -123,7 +123,7 @@ def test_the_first_body_after_engaging_is_where_the_operator_was_seen(
     else:
         room.engage()
     room.now += unseen_s * NS
-    assert room.see(body("1", 1.6)) == []
+    assert room.see(body("1", 1.1)) == []
     assert room.see(body("1", 0.0)) == ["1"]
 
 
@@ -132,8 +132,8 @@ def test_a_body_that_is_refused_for_another_reason_does_not_move_the_operator() 
     room.see(body("1", 0.0), frames=30)
     room.engage()
     assert room.see(body("1", 0.0)) == ["1"]
-    assert not room.people.refuses(room.now + FRAME, body("1", 0.7), "1", 1)  # its stamps are old
-    assert room.see(body("1", 1.4)) == []
+    assert not room.people.refuses(room.now + FRAME, body("1", 0.5), "1", 1)  # its stamps are old
+    assert room.see(body("1", 1.0)) == []
 
 
 def test_an_operator_who_walks_is_followed() -> None:
