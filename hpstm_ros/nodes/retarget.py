@@ -36,7 +36,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import pose_to_msg
-from pallas_ros.messages.wire import body_from_bytes, deserialized
+from pallas_ros.messages.wire import body_from_bytes, body_id_of, deserialized
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit, named
 from pallas_ros.ros.matching import full_name, gid_of, hears, unheard
 from pallas_ros.ros.node import Health, PallasNode
@@ -141,6 +141,7 @@ class RetargetNode(PallasNode):
             NEWEST,
             raw=True,
             newest=True,
+            subject=body_id_of,
             intake=self._intake,
         )
         self.subscribe(

@@ -97,6 +97,15 @@ def body_from_bytes(data: bytes) -> BodyFrame:
     return body_from_msg(deserialized(data, BodyPose)) if frame is None else frame
 
 
+def body_id_of(data: bytes) -> str:
+    """The body id of a serialised `BodyPose`; empty if it cannot be read."""
+    try:
+        _, at = _get(data, _STAMP + _TIME.size)
+        return _get(data, at)[0]
+    except (struct.error, ValueError):
+        return ""
+
+
 def deserialized(data: bytes, kind: type[Any]) -> Any:
     """Deserialise the bytes as a message of type ``kind``.
 

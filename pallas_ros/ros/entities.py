@@ -82,6 +82,7 @@ class EntityNode(DescribedNode):
         *,
         raw: bool = False,
         newest: bool = False,
+        subject: Callable[[Any], str] = lambda message: "",
         intake: Intake | None = None,
         sourced: bool = False,
         always: bool = False,
@@ -98,8 +99,9 @@ class EntityNode(DescribedNode):
             raw: pass the serialised bytes (`pallas_ros.messages.wire`) of messages that begin with
                 a header.
             newest: of the messages queued while the node was busy, pass on only the newest of each
-                publisher and count the rest as skipped, so that a slow node drops frames instead of
-                falling behind.
+                publisher and subject and count the rest as skipped, so that a slow node drops
+                frames instead of falling behind.
+            subject: what a message is about, such as the id of a body.
             intake: rejects messages by publisher before they are processed.
             sourced: also pass the publisher's gid to the callback, in hexadecimal.
             always: call the callback in any state once configured, not only while active.
@@ -123,7 +125,7 @@ class EntityNode(DescribedNode):
             if not (self.active or always):
                 return
             message, info = _message_and_info(arrived)
-            waiting: dict[str, Any] = {}
+            waiting: dict[tuple[str, str], Any] = {}
             for later, its_info in itertools.chain([(message, info)], self._pending(subscription)):
                 source = admitted(later, its_info)
                 if source is None:
@@ -131,10 +133,11 @@ class EntityNode(DescribedNode):
                 if not newest:
                     call(later, source)
                     continue
-                if source in waiting:
+                about = source, subject(later)
+                if about in waiting:
                     self._counts[f"skipped {topic}"] = self._counts.get(f"skipped {topic}", 0) + 1
-                waiting[source] = later
-            for source, later in waiting.items():
+                waiting[about] = later
+            for (source, _), later in waiting.items():
                 call(later, source)
             self._catch_up()
 

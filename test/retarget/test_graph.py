@@ -361,6 +361,7 @@ def test_a_second_person_never_takes_over_and_the_status_names_the_operator(grap
     graph.names = ["operator", "passer-by"]
     graph.until(lambda: len(graph.status.people) == 2)
     assert graph.status.operator_id == "operator"
+    graph.reaches("tracking")
     graph.names = ["passer-by"]
     graph.reaches("holding", "'operator'")
     count = graph.status.strangers_refused

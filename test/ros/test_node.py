@@ -278,6 +278,30 @@ def test_a_newest_subscription_skips_and_counts_older_messages(world: World) -> 
     assert taken == sorted(taken)
 
 
+def test_the_newest_of_each_subject_is_taken(world: World) -> None:
+    """The operator's body is not skipped when a passer-by's follows it."""
+    node = world.add()
+    node.bring("configure")
+    taken: list[str] = []
+    node.subscribe(
+        String,
+        "/people",
+        lambda message: taken.append(message.data),
+        newest=True,
+        subject=lambda message: str(message.data[0]),
+    )
+    node.bring("activate")
+    talk = world.peer.create_publisher(String, "/people", 20)
+    world.until(lambda: taken, lambda: talk.publish(String(data="first")))
+    world.until(lambda: not list(node.pending("/people")))
+    taken.clear()
+    for number in range(4):
+        talk.publish(String(data=f"a{number}"))
+        talk.publish(String(data=f"b{number}"))
+    world.until(lambda: taken and taken[-1] == "b3")
+    assert "a3" in taken
+
+
 def test_a_raw_subscription_counts_stamps(world: World) -> None:
     node = world.add()
     node.bring("configure")

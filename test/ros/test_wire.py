@@ -111,6 +111,12 @@ def test_bytes_are_those_of_the_message(body: BodyFrame, frame_id: str) -> None:
     assert decode.header_stamp(theirs) == body.stamp
 
 
+@given(bodies(), TEXT)
+def test_the_id_of_a_body_is_read_from_its_bytes(body: BodyFrame, frame_id: str) -> None:
+    assert wire.body_id_of(wire.body_to_bytes(body, frame_id)) == body.body_id
+    assert wire.body_id_of(b"") == ""
+
+
 @given(bodies())
 def test_bytes_are_read_as_the_message_is(body: BodyFrame) -> None:
     data = serialize_message(encode.body_to_msg(body))
