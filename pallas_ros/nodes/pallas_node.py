@@ -63,6 +63,7 @@ class PallasBodyNode(PallasNode):
         # ns: time of the calibration request, and its timeout
         self._requested_at = self._patience = 0
         self._published = ""
+        self._unsaved = ""
         super().__init__("pallas_node", **kwargs)
 
     @property
@@ -88,6 +89,7 @@ class PallasBodyNode(PallasNode):
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
         self._published = ""
+        self._unsaved = ""
         self._flooded: dict[str, int] = {}
         self._intakes = {} if self._replayed else self._limits()
         for site, topic in self._imu_topics.items():
@@ -233,12 +235,21 @@ class PallasBodyNode(PallasNode):
         self._published = document
         self._calibrations.publish(String(data=document))
         if path := self.settings["save_calibration"]:
-            found.save(Path(path).expanduser())
+            self._save(found, Path(path).expanduser())
         for warning in found.warnings:
             self.get_logger().warning(f"calibration: {warning}")
         self.get_logger().info(f"calibrated ({found.procedure})")
         if self._sought is not None and not self._sought.done():
             self._sought.set_result(found)
+
+    def _save(self, found: Calibration, path: Path) -> None:
+        """Save a calibration; it stays in force if that fails."""
+        self._unsaved = ""
+        try:
+            found.save(path)
+        except (PallasError, OSError) as error:
+            self._unsaved = f"the calibration is in force, but cannot be saved: {error}"
+            self.get_logger().error(self._unsaved)
 
     async def _calibrate(self, request: Any, response: Any) -> Any:
         """Handle the service: like the action, without feedback."""
@@ -303,7 +314,8 @@ class PallasBodyNode(PallasNode):
         if request.file and request.procedure != "load":
             folder.check_free(request.file)
         if request.procedure == "load":
-            self._pipeline.put_in_force(folder.load(request.file), self._newest())
+            newest = self._newest()
+            self._pipeline.put_in_force(folder.load(request.file), newest, arrived=True)
         elif request.procedure == "rest" and self._pipeline.foreign:
             # the mounting is kept from the current calibration, which belongs to other sensors
             raise PallasError(self._pipeline.foreign)
@@ -331,7 +343,7 @@ class PallasBodyNode(PallasNode):
         """Fill in the service's response or the action's result."""
         answer.success = True
         answer.message = f"calibrated ({found.procedure})"
-        answer.warnings = list(found.warnings)
+        answer.warnings = [*found.warnings, *filter(None, [self._unsaved])]
         answer.sites = list(found.sites)
         answer.residual = [site.residual for site in found.sites.values()]
         answer.calibration = self._published

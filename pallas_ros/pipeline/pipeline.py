@@ -110,8 +110,7 @@ class Pipeline:
             found = self.calibrator.push(site, sample)
             if found is not None:
                 found_here = self.calibrator.mounts
-                self.put_in_force(found, sample.stamp)
-                self._newest = sample.stamp
+                self.put_in_force(found, sample.stamp, arrived=True)
                 self._found_here = found_here
                 self.connected(self.sensors)
         if self.calibration is None or self.foreign or not self._in_force(sample.stamp):
@@ -204,13 +203,15 @@ class Pipeline:
             offset = wrap(sites[name].heading_offset + turns["pelvis"].angle)
             sites[name] = replace(sites[name], heading_offset=offset)
         found_here = self._found_here
-        self.put_in_force(replace(calibration, sites=sites), frame.newest_input)
-        self._newest = frame.newest_input
+        self.put_in_force(replace(calibration, sites=sites), frame.newest_input, arrived=True)
         self._found_here = found_here
         return turns
 
-    def put_in_force(self, calibration: Calibration, stamp: int) -> None:
+    def put_in_force(self, calibration: Calibration, stamp: int, *, arrived: bool = False) -> None:
         """Use ``calibration`` for samples stamped after ``stamp`` (ns), with a full reset there.
+
+        ``arrived``: a sample with this stamp has arrived, so that much older ones mean that the
+        clock was set back.
 
         If it differs from the current one in headings only, bodies continue and only the headings
         change.
@@ -225,7 +226,8 @@ class Pipeline:
         self.calibrator = None
         self.foreign = ""
         self._found_here = False
-        self._newest = self._before = 0
+        self._newest = stamp if arrived else 0
+        self._before = 0
         if turned is None:
             self._restart()
             return

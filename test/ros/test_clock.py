@@ -81,6 +81,15 @@ def test_samples_before_the_calibration_are_omitted() -> None:
     assert sum(map(len, _push(pipeline.push, BEGUN + 60 * NANOSECONDS, 2.0))) > 100
 
 
+def test_a_calibration_that_is_loaded_after_the_clock_was_set_back_applies() -> None:
+    found = Settings().pipeline()
+    _push(found.push, BEGUN, 4.0)
+    assert found.calibration is not None
+    pipeline = Settings().pipeline()
+    pipeline.put_in_force(found.calibration, BEGUN, arrived=True)
+    assert sum(map(len, _push(pipeline.push, BEGUN - HOUR, 3.0))) > 150
+
+
 @pytest.mark.parametrize("ahead", [HOUR, 2 * NANOSECONDS])
 def test_a_calibration_is_found_although_one_sample_was_stamped_ahead(ahead: int) -> None:
     pipeline = Settings().pipeline()
