@@ -249,6 +249,25 @@ def test_with_a_token_every_port_wants_it(motion_file: Path) -> None:
         assert server.close() == 0
 
 
+def test_the_running_server_refuses_the_sockets_of_other_pages(motion_file: Path) -> None:
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    server = Server(str(motion_file))
+    try:
+        port = urlsplit(server.address).port
+        for other in ("https://evil.example", f"http://evil.example:{port}", "null"):
+            with pytest.raises(InvalidStatus, match="403"):
+                connect(f"ws://127.0.0.1:{port}", origin=other)  # type: ignore[arg-type]
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(
+                f"ws://evil.example:{port}",
+                sock=socket.create_connection(("127.0.0.1", port)),
+            )
+    finally:
+        assert server.close() == 0
+
+
 TUNNEL = """
 import sys, viser._viser
 class Tunnel:
