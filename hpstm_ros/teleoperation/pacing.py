@@ -168,7 +168,8 @@ def settle(
         result, needs = attempt(following)
         if needs > _MORE * needed:
             break
-        best, needed = result, needs
+        best = result
+        needed = needs
     return best, tuple(asked)
 
 
