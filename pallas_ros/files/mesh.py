@@ -27,6 +27,9 @@ Points = NDArray[np.floating[Any]]
 _STL_HEADER = 84
 _STL_FACE = 50
 _NODES = 100_000
+_PARTS = 2000
+"""Trimesh and assimp need up to 2 ms for each."""
+_PRIMITIVES = ("triangles", "polylist", "polygons", "lines", "tristrips", "trifans")
 
 
 def check_mesh(path: str | Path) -> None:
@@ -125,7 +128,7 @@ def _check_collada(path: str | Path, data: bytes) -> None:
                 _check_points(path, _floats(path, words), 0)
         elif kind in ("matrix", "translate", "rotate", "scale", "lookat", "skew"):
             _check_points(path, _floats(path, words), 0)
-        elif kind in ("triangles", "polylist", "polygons", "lines", "tristrips", "trifans"):
+        elif kind in _PRIMITIVES:
             faces += _count(path, element)
         elif kind in ("accessor", "vcount", "input"):
             _count(path, element)
@@ -155,24 +158,42 @@ def _check_instances(path: str | Path, root: Element) -> None:
         for key in ("name", "id")
         if node.get(key)
     }
-    sizes: dict[str, int] = {}
+    parts = {
+        geometry.get("id", ""): sum(_plain(element) in _PRIMITIVES for element in geometry.iter())
+        for geometry in root.iter()
+        if _plain(geometry) == "geometry"
+    }
+    most = max(parts.values(), default=0)
+    sizes: dict[str, tuple[int, int]] = {}
 
-    def size(name: str, above: tuple[str, ...]) -> int:
+    def named(name: str, above: tuple[str, ...]) -> tuple[int, int]:
         if name in above or len(above) > 50:
             raise _refuse(path, f"its node '{name}' contains itself, or is nested too deep")
         if name not in sizes and name in nodes:
-            below = [
-                element for element in nodes[name].iter() if _plain(element) == "instance_node"
-            ]
-            total = sum(
-                size(element.get("url", "").lstrip("#"), (*above, name)) for element in below
-            )
-            sizes[name] = 1 + total
-        return sizes.get(name, 1)
+            sizes[name] = expanded(nodes[name], (*above, name))
+        return sizes.get(name, (1, 0))
+
+    def expanded(node: Element, above: tuple[str, ...]) -> tuple[int, int]:
+        """Count the nodes and the parts that a node expands to."""
+        count = 1
+        drawn = 0
+        for element in node.iter():
+            url = element.get("url", "").lstrip("#")
+            kind = _plain(element)
+            if kind in ("instance_geometry", "instance_controller"):
+                drawn += parts.get(url, most)
+            elif kind == "instance_node":
+                below = named(url, above)
+                count += below[0]
+                drawn += below[1]
+        return count, drawn
 
     one_key_each = {node: name for name, node in nodes.items()}.values()
-    if sum(size(name, ()) for name in one_key_each) > _NODES:
+    if sum(named(name, ())[0] for name in one_key_each) > _NODES:
         raise _refuse(path, f"its nodes expand to more than {_NODES} others")
+    scenes = [element for element in root.iter() if _plain(element) == "visual_scene"]
+    if sum(expanded(scene, (scene.get("id", ""),))[1] for scene in scenes) > _PARTS:
+        raise _refuse(path, f"its scene has more than {_PARTS} parts; merge them")
 
 
 def _plain(element: Element) -> str:

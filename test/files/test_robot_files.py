@@ -102,6 +102,10 @@ COLLADA = (
     " id='a'><instance_node url='#b'/></node><node id='b'><instance_geometry"
     " url='#g'/></node></library_nodes></COLLADA>"
 )
+SCENE = (
+    "<library_visual_scenes><visual_scene id='s'><node><instance_node url='#a'/></node>"
+    "<instance_node url='#b'/></visual_scene></library_visual_scenes>"
+)
 LAUGHS = "".join(
     f"<node id='n{i}'>{f'<instance_node url=%cn{i + 1}%c/>' % (39, 39) * 10}</node>"
     for i in range(20)
@@ -144,6 +148,13 @@ LAUGHS = "".join(
             "a.dae",
             COLLADA.replace("<node id='a'>", LAUGHS + "<node id='a'>").encode(),
             "expand to more than|stands for",
+        ),
+        (  # an instance of an instance of it takes assimp and trimesh 20 s
+            "a.dae",
+            COLLADA.replace("<triangles", 1500 * "<triangles count='1'/>" + "<triangles")
+            .replace("</COLLADA>", SCENE + "</COLLADA>")
+            .encode(),
+            "more than 2000 parts",
         ),
         ("a.dae", COLLADA.replace("<p>0 1 2", "<p>0 1 -2").encode(), "not a number"),
         ("a.dae", b"<html/>", "outermost element is <html>"),
