@@ -16,7 +16,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.files.opening import read_bytes
 from pallas_ros.files.xml_text import parse_xml
 
-CPU_S = 10
+CPU_S = 5
 """Maximum CPU time of an expansion; a robot of 100 links takes under a second."""
 _WALL_S = 60
 _NAMESPACE = "{http://www.ros.org/wiki/xacro}"

@@ -22,6 +22,7 @@ from pallas_ros.files.yaml_text import parse_yaml
 
 MEMORY = 512 << 20
 """Address space of the process; a robot of 500 links takes 100 MB."""
+_TOO_LARGE = f"it needs more than {MEMORY >> 20} MB of memory"
 _PYTHON = (
     ("abs", "all", "any", "bool", "dict", "divmod", "enumerate", "float", "int", "len", "list")
     + ("map", "max", "min", "range", "reversed", "round", "set", "sorted", "str", "sum", "tuple")
@@ -50,7 +51,7 @@ def main() -> None:
     try:
         answer = {"text": expand(path)}
     except MemoryError:
-        answer = {"reason": f"it needs more than {MEMORY >> 20} MB of memory"}
+        answer = {"reason": _TOO_LARGE}
     except RecursionError:
         answer = {"reason": "its macros, includes or expressions are nested too deep"}
     except Exception as error:  # xacro passes on exceptions of the expressions
@@ -87,7 +88,10 @@ def _restrict(xacro: ModuleType) -> None:
     _keep_functions(symbols, _FUNCTIONS | set(symbols["math"]))
 
     def safe_eval(expression: str, names: Any, _: Any = None) -> Any:
-        return evaluate(expression, names, list(_functions(symbols)))
+        try:
+            return evaluate(expression, names, list(_functions(symbols)))
+        except MemoryError:
+            raise PallasError(_TOO_LARGE) from None
 
     def load_yaml(filename: str) -> Any:
         path = xacro.abs_filename_spec(filename)

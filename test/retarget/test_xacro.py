@@ -128,6 +128,11 @@ def test_an_endless_file_is_refused(
     assert time.monotonic() - begun < 20
 
 
+def test_a_value_that_is_too_large_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PallasError, match=r"it needs more than 512 MB of memory"):
+        expanded(tmp_path, ENDLESS["text"])
+
+
 def test_entities_are_refused_in_included_files_too(tmp_path: Path) -> None:
     (tmp_path / "part.xacro").write_text(
         '<!DOCTYPE r [<!ENTITY a "b">]><robot><link name="&a;"/></robot>'
