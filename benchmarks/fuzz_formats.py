@@ -20,6 +20,7 @@ from typing import Any
 
 import fuzz_motion
 import fuzz_mutations as change
+import fuzz_xacro
 import numpy as np
 
 from pallas_ros.core.errors import PallasError
@@ -546,6 +547,7 @@ FORMATS: dict[str, Format] = {
             change.xml_of,
             read_urdf,
         ),
+        Format("xacro", ".xacro", lambda: [fuzz_xacro.XACRO], fuzz_xacro.changed, fuzz_xacro.read),
         Format("stl", ".stl", lambda: [stl(), STL_TEXT], change.bytes_of, read_mesh),
         Format("obj", ".obj", lambda: [OBJ], change.text_of, read_mesh),
         Format("dae", ".dae", lambda: [COLLADA], change.xml_of, read_mesh),

@@ -8,9 +8,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pallas_ros.body.errors import PallasError
+from pallas_ros.files.opening import ANY_BYTES, open_regular
+
 NAME = "metadata.yaml"
 _LIMIT = 1 << 22
-"""Maximum bytes; a bag of a thousand topics has 700 kB."""
+"""Maximum bytes read; a bag of a thousand topics has 700 kB."""
 _MODE = re.compile(r"^\s*compression_mode:\s*[\"']?(\w{0,40})", re.MULTILINE)
 _COUNT = re.compile(r"^  message_count:\s*(\d{1,18})\s*$", re.MULTILINE)
 _FILES = re.compile(
@@ -33,9 +36,9 @@ class Metadata:
 def read_metadata(folder: Path) -> Metadata | None:
     """Read the metadata of a bag folder; None if missing or unreadable."""
     try:
-        with (folder / NAME).open("rb") as file:
+        with open_regular(folder / NAME, "metadata file", ANY_BYTES) as file:
             text = file.read(_LIMIT).decode()
-    except (OSError, ValueError):
+    except (PallasError, ValueError):
         return None
     if "rosbag2_bagfile_information:" not in text:
         return None

@@ -79,7 +79,7 @@ def _describe(bag: Bag, wrong: str) -> Repaired:
     if (bag.path / NAME).exists():
         original = _free_name(bag.path)
         original.mkdir()
-        shutil.copy2(bag.path / NAME, original / NAME)
+        shutil.copy2(bag.path / NAME, original / NAME, follow_symlinks=False)
     else:
         original = None
     channels = [channel_of(topic) for topic in bag.topics.values()]

@@ -9,12 +9,21 @@ from typing import Any
 
 from pallas_ros.bags.types import BagMessage, BagTopic, Qos
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.opening import ANY_BYTES, check_regular
 
 Row = tuple[int, int, int, bytes]
 _DAMAGE = (sqlite3.Error, MemoryError)
 """Raised for damaged pages; the latter for a row whose size is damaged."""
 _FARTHEST = 1 << 20
 """Maximum number of rows skipped after the last readable one; a page holds fewer than 4096."""
+_TABLES = ("topics", "messages", "message_definitions")
+_BESIDE = ("-wal", "-journal", "-shm")
+"""Files that sqlite3 opens as well."""
+_STEPS = 10_000_000
+_STEPS_PER_BYTE = 100
+"""Maximum steps of sqlite3's machine: reading a row takes up to 50, and a row at least 6 bytes."""
+_LARGEST = 1 << 28
+"""Maximum bytes of a value; a message of a 4k camera has 33 MB."""
 
 
 class SqliteFile:
@@ -33,8 +42,13 @@ class SqliteFile:
         self.encodings: dict[str, str] = {}
         self.first = 0
         self.last = 0
+        for suffix in _BESIDE:
+            beside = Path(f"{path.resolve()}{suffix}")
+            if beside.exists():
+                check_regular(beside, "file of sqlite3", ANY_BYTES)
         try:
             with contextlib.closing(self._connect()) as database:
+                self._check_tables(database)
                 self._index(database)
         except (*_DAMAGE, UnicodeDecodeError, OverflowError) as error:
             raise PallasError(f"{path}: not a readable rosbag2 sqlite3 file: {error}") from None
@@ -92,9 +106,40 @@ class SqliteFile:
     def _connect(self) -> sqlite3.Connection:
         """Open read-only.
 
-        The write-ahead log of a killed writer is included, if the folder is writable.
+        The write-ahead log of a killed writer is included, if the folder is writable. Statements
+        are interrupted after as many steps as the file cannot need.
         """
-        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
+        database = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
+        if hasattr(database, "setlimit"):  # Python 3.11
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST)
+        database.execute("PRAGMA ignore_check_constraints = ON")
+        interval = 10_000
+        left = (_STEPS + _STEPS_PER_BYTE * self._path.stat().st_size) // interval
+
+        def count() -> int:
+            nonlocal left
+            left -= 1
+            return int(left < 0)
+
+        database.set_progress_handler(count, interval)
+        return database
+
+    def _check_tables(self, database: sqlite3.Connection) -> None:
+        """Reject views, virtual tables and computed columns, which could compute without end.
+
+        Raises:
+            PallasError: names the table.
+        """
+        for name in _TABLES:
+            kinds = database.execute(
+                "SELECT type, rootpage FROM sqlite_master WHERE lower(name) = ?", (name,)
+            ).fetchall()
+            columns = database.execute(f"PRAGMA table_xinfo({name})").fetchall()
+            stored = all(kind == "table" and page for kind, page in kinds)
+            if not stored or any(column[6] for column in columns):
+                raise PallasError(
+                    f"{self._path}: not a bag of rosbag2: '{name}' is not a plain table"
+                )
 
     def _damaged(self, error: object) -> None:
         why = str(error)[:80] or "a row is too large"

@@ -19,6 +19,8 @@ F64 = NDArray[np.float64]
 
 FARTHEST_M = 1e5
 """Larger positions are not plausible for a body, and overflow when squared in float32."""
+MAX_FRAMES = 2_000_000
+"""More than four hours at 120 Hz; a longer file is damaged or has to be cut."""
 
 
 @dataclass(eq=False)
@@ -119,10 +121,12 @@ def load_motion(path: str | Path) -> Motion:
             )
     if not frames or frames[0] == 0:
         raise PallasError(f"{path}: it contains no frames")
+    if frames[0] > MAX_FRAMES:
+        raise PallasError(f"{path}: {frames[0]} frames, but at most {MAX_FRAMES} are read; cut it")
     order = [names.index(joint) for joint in JOINTS]
     positions = arrays["positions"][:, order].astype(np.float64)
     quaternions = arrays["rotations"][:, order].astype(np.float64)
-    positions[~(np.abs(positions) <= FARTHEST_M)] = np.nan
+    positions[~((positions >= -FARTHEST_M) & (positions <= FARTHEST_M))] = np.nan
     finite = np.isfinite(positions).all((1, 2)) & np.isfinite(quaternions).all((1, 2))
     covariance = arrays.get("position_covariance")
     return Motion(

@@ -22,28 +22,37 @@ FREE_BYTES = 256 << 20
 """Unpacked size allowed for any file: an hour of four sensors at 100 Hz is 115 MB."""
 MAX_RATIO = 10
 """Maximum compression ratio beyond that: measured motion reaches 1.1 to 3, a zip bomb 1000."""
+FREE_VALUES = 1 << 25
+"""Numbers allowed for any file, because they become float64: an hour of motion at 60 Hz is 33e6."""
+MAX_VALUES_PER_BYTE = 2.5
+"""Maximum numbers per byte of the file beyond that: measured motion has up to 0.75."""
 MAX_ARRAYS = 1000
 MAX_DIMENSIONS = 8
 _HEADER_BYTES = 4096
 _DIRECTORY_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
 _DESCR = re.compile(r"'descr'\s*:\s*'([<>|=]?[biufSU]\d{1,9})'")
 _ORDER = re.compile(r"'fortran_order'\s*:\s*(True|False)")
 _SHAPE = re.compile(r"'shape'\s*:\s*\(([\d,L\s]*)\)")
 
 
 def load_npz(
-    path: str | Path, what: str, only: Collection[str] | None = None
+    path: str | Path,
+    what: str,
+    only: Collection[str] | None = None,
+    free_values: int = FREE_VALUES,
 ) -> dict[str, NDArray[Any]]:
     """Load the arrays of a ``.npz``, numbers and strings; ``what`` describes it ("motion file").
 
-    With ``only``, other arrays are not read, whatever they contain.
+    With ``only``, other arrays are not read, whatever they contain. ``free_values`` are allowed in
+    a file of any size.
 
     Raises:
         PallasError: the file is missing, damaged, contains pickled objects, or would unpack to far
             more than its size.
     """
     with _open(path, what) as (archive, file):
-        return _arrays(archive, file, only)
+        return _arrays(archive, file, only, free_values)
 
 
 def array_names(path: str | Path, what: str) -> list[str]:
@@ -108,7 +117,7 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _arrays(
-    archive: zipfile.ZipFile, file: BinaryIO, only: Collection[str] | None
+    archive: zipfile.ZipFile, file: BinaryIO, only: Collection[str] | None, free_values: int
 ) -> dict[str, NDArray[Any]]:
     members = [
         info
@@ -123,6 +132,7 @@ def _arrays(
             " size)"
         )
     arrays: dict[str, NDArray[Any]] = {}
+    left = max(free_values, int(MAX_VALUES_PER_BYTE * file.seek(0, 2)))
     for info in members:
         name = info.filename.removesuffix(".npy")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -130,23 +140,26 @@ def _arrays(
         if info.flag_bits & 1:
             raise _Refused(f"array '{name}' is encrypted")
         with archive.open(info) as member:
-            arrays[name] = _array(member, info.file_size, name)
+            arrays[name] = _array(member, info.file_size, name, left)
+        left -= arrays[name].size
     return arrays
 
 
-def _array(member: Any, stated: int, name: str) -> NDArray[Any]:
-    """Read one ``.npy`` member of ``stated`` bytes."""
+def _array(member: Any, stated: int, name: str, most: int) -> NDArray[Any]:
+    """Read one ``.npy`` member of ``stated`` bytes and at most ``most`` values."""
     shape, fortran, dtype = _header(member, name)
     if not dtype.itemsize:
         raise _Refused(f"array '{name}' contains strings of zero length")
     nbytes = math.prod(shape) * dtype.itemsize  # Python integers do not overflow
     if nbytes > stated or max(shape, default=0) >= 2**31:
         raise _Refused(f"array '{name}' is truncated: its shape {shape} needs {nbytes} bytes")
+    if math.prod(shape) > most:
+        raise _Refused(f"array '{name}' of shape {shape} has too many values for the file's size")
     data = bytearray(nbytes)
     view = memoryview(data)
     filled = 0
     while filled < nbytes:
-        got = member.readinto(view[filled:])
+        got = member.readinto(view[filled : filled + _CHUNK_BYTES])  # which it copies twice
         if not got:
             raise _Refused(f"array '{name}' is cut short")
         filled += got

@@ -13,6 +13,9 @@ from pallas_ros.core.errors import PallasError
 TEXT_BYTES = 4 << 20
 """Default size limit of a text file: the largest configuration in use is 20 kB."""
 
+ANY_BYTES = 1 << 62
+"""No size limit: for files of which only a part is read."""
+
 
 @contextmanager
 def open_regular(path: str | Path, what: str, max_bytes: int) -> Iterator[BinaryIO]:

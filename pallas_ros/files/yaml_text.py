@@ -1,5 +1,6 @@
 """Load YAML; events are counted first, to limit aliases, nesting and long numbers."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,12 @@ def load_mapping(path: str | Path, what: str) -> dict[str, Any]:
     return document
 
 
-def parse_yaml(text: str, name: str, what: str) -> Any:
+def parse_yaml(
+    text: str, name: str, what: str, tags: Mapping[str, Callable[[str], Any]] | None = None
+) -> Any:
     """Parse a YAML text; ``name`` is its source, for error messages.
+
+    ``tags`` are functions that read a scalar with a tag, such as ``!degrees 90``.
 
     Raises:
         PallasError: it is not YAML, or exceeds a limit.
@@ -67,7 +72,7 @@ def parse_yaml(text: str, name: str, what: str) -> Any:
         raise PallasError(f"{name}: {len(text)} characters are too many for a {what}")
     try:
         _count(text)
-        return yaml.load(text, Loader=_SafeLoader)
+        return yaml.load(text, Loader=_loader(tags) if tags else _SafeLoader)
     except _Beyond as beyond:
         raise PallasError(f"{name}: not a {what}: {beyond}") from None
     except yaml.YAMLError as error:
@@ -76,6 +81,19 @@ def parse_yaml(text: str, name: str, what: str) -> Any:
         raise PallasError(
             f"{name}: not a {what}: a value that YAML cannot read ({type(error).__name__}: {error})"
         ) from None
+
+
+def _loader(tags: Mapping[str, Callable[[str], Any]]) -> Any:
+    """Return a loader that also reads scalars with ``tags``."""
+
+    class Loader(_SafeLoader):
+        pass
+
+    for tag, read in tags.items():
+        Loader.add_constructor(
+            tag, lambda loader, node, read=read: read(loader.construct_scalar(node))
+        )
+    return Loader
 
 
 class _Beyond(Exception):

@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import MAX_FRAMES
 from pallas_ros.body.rotations import Array
 from pallas_ros.files.opening import open_regular
-from pallas_ros.motion_files.source import (
-    END_SUFFIX,
-    MAX_FRAMES,
-    MAX_JOINTS,
-    Source,
-    require_finite,
-)
+from pallas_ros.motion_files.source import END_SUFFIX, MAX_JOINTS, Source, require_finite
 
 KIND = "BVH"
 SUFFIXES = (".bvh",)

@@ -28,6 +28,8 @@ _PATHS = ("trans", "transl", "smpl_trans")
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "framerate")
 FIELDS = frozenset((*_POSES, *_PARTS[0], *_PARTS[1], *_PATHS, *_RATES))
 """The fields that are read; all are numeric arrays."""
+FREE_VALUES = 10_000_000
+"""Numbers allowed for any file: nine minutes at 120 Hz, whose conversion takes 0.9 GB."""
 _BODY = 3 * len(JOINTS)
 """Parameters of the 22 joints: SMPL, SMPL+H and SMPL-X share them and the body's own order."""
 
@@ -43,7 +45,7 @@ def read(path: Path) -> Source:
     Raises:
         PallasError: it is not such a file, or contains NaN.
     """
-    arrays = load_npz(path, KIND, FIELDS)
+    arrays = load_npz(path, KIND, FIELDS, FREE_VALUES)
     poses, trans, rate = _fields(path, arrays)
     if poses.ndim != 2 or poses.shape[1] < _BODY or trans.shape != (len(poses), 3):
         raise PallasError(

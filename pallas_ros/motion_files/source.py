@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import MAX_FRAMES
 from pallas_ros.body.rotations import Array
 
 Pose = Callable[[list[int]], tuple[Array, Array | None]]
@@ -15,8 +16,6 @@ END_SUFFIX = "_end"
 """Suffix of a point that ends a chain, which can replace a joint that the rig lacks."""
 MAX_JOINTS = 2000
 """Maximum number of joints; the largest rigs with face and fingers have about 500."""
-MAX_FRAMES = 2_000_000
-"""More than four hours at 120 Hz; a longer file is damaged or has to be cut."""
 
 
 def check_frames(path: Path, frames: int) -> None:

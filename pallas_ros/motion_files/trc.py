@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import MAX_FRAMES
 from pallas_ros.files.opening import open_regular
 from pallas_ros.motion_files import points
 from pallas_ros.motion_files.axes import UNITS
-from pallas_ros.motion_files.source import MAX_FRAMES, MAX_JOINTS, Source
+from pallas_ros.motion_files.source import MAX_JOINTS, Source
 
 KIND = "TRC"
 SUFFIXES = (".trc",)

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.opening import ANY_BYTES, open_regular
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#23272e;max-width:1180px;margin:2rem auto;padding:0 1rem;background:#fff}
@@ -44,15 +45,15 @@ def read_written(page: str | Path, film: bool) -> Written | None:
     """
     page = Path(page)
     try:
-        with page.open("rb") as file:
-            file.seek(max(0, page.stat().st_size - _KEPT_BYTES))
-            end = file.read().decode("ascii", "replace")
+        with open_regular(page, "report", ANY_BYTES) as file:
+            file.seek(max(0, file.seek(0, 2) - _KEPT_BYTES))
+            end = file.read(_KEPT_BYTES).decode("ascii", "replace")
         kept = json.loads(unquote(end[end.rindex(KEPT) + len(KEPT) : end.rindex("-->")]))
         if kept["film"] is not film:
             return None
         figures = {str(name): float(value) for name, value in kept["figures"].items()}
         return Written(page, figures, str(kept["damage"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (PallasError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

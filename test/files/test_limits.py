@@ -57,6 +57,14 @@ def refuse(path: Path, data: bytes, says: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def stated_bomb(size: int) -> bytes:
+    """An archive whose directory states an array of ``size`` bytes."""
+    data = bytearray(archive({"a.npy": header("'<f8'", f"({size // 8},)") + bytes(1000)}))
+    entry = data.rindex(b"PK\1\2")
+    data[entry + 24 : entry + 28] = size.to_bytes(4, "little")
+    return bytes(data)
+
+
 GOOD = npz(a=np.arange(12.0).reshape(3, 4), names=np.array(["x", "yy"]))
 
 BAD_NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -104,9 +112,21 @@ BAD_NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: archive({"a.npy": header("-" * 3900 + "1", "(1,)") + bytes(64)}),
         "its header is damaged",
     ),
+    "large bomb": (
+        lambda: stated_bomb(2_000_000_000),
+        "would take 2000 MB",
+    ),
     "bomb": (
         lambda: archive({"a.npy": header("'<f8'", "(40000000,)") + bytes(320_000_000)}),
         "would take 320 MB",
+    ),
+    "bomb of small numbers": (
+        lambda: npz(a=np.zeros((250_000, 200), np.int8)),
+        "has too many values for the file's size",
+    ),
+    "bombs of small numbers": (
+        lambda: npz(**{f"a{n}": np.zeros((250_000, 100), np.int8) for n in range(2)}),
+        "has too many values for the file's size",
     ),
     "thousands of arrays": (
         lambda: archive({f"{i}.npy": b"" for i in range(2000)}),
@@ -154,6 +174,23 @@ def test_good_archives_are_read(tmp_path: Path):
             assert found[key].dtype == value.dtype
             np.testing.assert_array_equal(found[key], value)
         found["a"][0, 0] = 7.0  # writable, as numpy's own
+
+
+def test_a_large_bomb_that_states_little_is_refused(tmp_path: Path):
+    """2 GB of zeros whose directory states 1000 bytes."""
+    path = tmp_path / "a.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
+        file.open("a.npy", "w") as member,
+    ):
+        member.write(header("'<f8'", "(250000000,)"))
+        for _ in range(2000):
+            member.write(bytes(1_000_000))
+    data = bytearray(path.read_bytes())
+    refuse(path, bytes(data), "would take 2000 MB")
+    entry = data.rindex(b"PK\1\2")
+    data[entry + 24 : entry + 28] = (1000).to_bytes(4, "little")
+    refuse(path, bytes(data), "Bad CRC-32")
 
 
 def test_special_files_are_rejected_without_blocking(tmp_path: Path):

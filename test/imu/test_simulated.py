@@ -88,6 +88,13 @@ def test_a_calibrated_recording_plays_as_raw_sensors(shared_data: Path) -> None:
             {"stamp": np.array([0, 1, 2, 3, np.inf])},
             "'stamp' must be in seconds, and some values are not",
         ),
+        (
+            {"stamp": np.array([-np.inf, 1, 2, 3, 4])},
+            "'stamp' must be in seconds, and some values are not",
+        ),
+        ({"stamp": np.full(5, np.inf)}, "'stamp' must be in seconds, and some values are not"),
+        ({"stamp": 1e12 + np.arange(5.0) / 64}, "finite and at most 1e\\+10"),
+        ({"stamp": -1e12 + np.arange(5.0) / 64}, "finite and at most 1e\\+10"),
         ({"stamp": 1e12 + np.arange(5.0)}, "seem to be in milliseconds"),
         ({"stamp": np.arange(5.0) * 1e9 / 60}, "seem to be in nanoseconds"),
         ({"stamp": np.zeros(5)}, "its stamps are all 0"),

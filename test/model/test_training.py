@@ -185,6 +185,15 @@ def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: 
         ("data: {content: [walk]}", "data: unknown key 'content'"),
         ("nonsense: 1", "unknown section 'nonsense'"),
         ("a: [", "not YAML"),
+        ("model: {width: wide}", "width"),
+        ("model: {width: [32]}", "width"),
+        ("model: {width: 2.5}", "width"),
+        ("model: {width: null}", "width"),
+        ("model: {width: {a: 1}}", "width"),
+        ("model: 3", "model"),
+        ("model: [1]", "model"),
+        ("loop: {steps: many}", "steps"),
+        ("- model", "mapping"),
     ],
 )
 def test_bad_configurations_are_named(tmp_path: Path, text: str, what: str) -> None:

@@ -122,6 +122,15 @@ def test_shapes_that_are_no_stream(
     assert words in refusal(write(tmp_path / "odd.onnx", inputs, outputs))
 
 
+def test_a_model_without_outputs_or_inputs_is_refused(tmp_path: Path) -> None:
+    assert "output" in refusal(write(tmp_path / "odd.onnx", {"x": ["batch", 2]}, {}))
+    model = onnx.load(write(tmp_path / "odd.onnx", {"x": ["batch", 2]}, {"y": ["batch", 2]}))
+    del model.graph.input[:]
+    helper.set_model_props(model, {"pallas": json.dumps({"kind": "copy", "sha256": UNSIGNED})})
+    (tmp_path / "odd.onnx").write_bytes(sign(model.SerializeToString()))
+    refusal(tmp_path / "odd.onnx")
+
+
 def test_other_types_than_float32(tmp_path: Path) -> None:
     assert "float32" in refusal(
         write(
