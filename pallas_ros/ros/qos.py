@@ -66,3 +66,30 @@ ANY_OFFER = QoSProfile(
 
 To receive latched messages, `LATCHED` is needed as well.
 """
+
+SWITCH = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1000,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Switches: matches every publisher, and is deep, because all publishers share one queue.
+
+A single message of one switch must not be overwritten by the repeated messages of others.
+"""
+
+SWITCH_RELIABLE = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1000,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""In addition to `SWITCH`: a lost message of a reliable publisher is sent again."""
+
+SWITCH_LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1000,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""In addition to `SWITCH`: messages that were latched before the subscription was there."""

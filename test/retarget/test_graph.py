@@ -319,6 +319,66 @@ def test_an_emergency_stop_is_heard_whatever_qos_it_offers(graph: Graph, offer: 
     graph.reaches("stopped", "emergency")
 
 
+def test_one_press_is_heard_among_thousands_of_messages_during_a_stall(graph: Graph) -> None:
+    graph.track()
+    switch = graph.operator.create_publisher(Bool, "/emergency_stop", 10)
+    flood = graph.operator.create_publisher(Bool, "/emergency_stop", qos_profile_sensor_data)
+    for publisher in (switch, flood):
+        graph.until(lambda p=publisher: p.get_subscription_count() > 0)
+    switch.publish(Bool(data=True))
+    for _ in range(2500):
+        flood.publish(Bool(data=False))
+    graph.reaches("stopped", "emergency")
+
+
+def test_an_arm_is_not_held_by_a_dead_mans_switch_that_floods(graph: Graph) -> None:
+    graph.track()
+    flood = graph.operator.create_publisher(Bool, "/retarget/dead_man", 10)
+    graph.until(lambda: flood.get_subscription_count() > 0)
+    for _ in range(2500):
+        flood.publish(Bool(data=True))
+    graph.reaches("holding", "dead-man")
+
+
+def test_what_a_reliable_switch_sends_is_requested_again_if_it_is_lost(graph: Graph) -> None:
+    """A best-effort subscription matches every switch, but gets no lost message again."""
+
+    def reliable() -> bool:
+        there = graph.operator.get_subscriptions_info_by_topic("/emergency_stop")
+        return any(info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in there)
+
+    graph.until(reliable)
+
+
+def test_a_stop_that_a_best_effort_switch_may_have_latched_is_trouble(graph: Graph) -> None:
+    graph.track()
+    graph.operator.create_publisher(Bool, "/emergency_stop", OFFERS["best effort, latched"])
+    graph.reaches("holding", "latched does not arrive")
+    assert graph.call("disengage").success
+    assert "latched does not arrive" in graph.call("engage").message
+
+
+def test_of_two_latched_switches_the_one_that_is_pressed_is_heard(ros_nodes: list[Any]) -> None:
+    """Both are there before the node is created."""
+    switches = rclpy.create_node("switches")
+    ros_nodes.append(switches)
+    publishers = [switches.create_publisher(Bool, "/emergency_stop", LATCHED) for _ in range(2)]
+    for publisher, pressed in zip(publishers, (True, False)):
+        publisher.publish(Bool(data=pressed))
+    node = RetargetNode(parameter_overrides=[Parameter("robot", value=ROBOT)])
+    ros_nodes.append(node)
+    executor = make_executor()
+    executor.add_node(node)
+    node.bring("configure")
+    node.bring("activate")
+    end = monotonic() + 20.0
+    while not node._arm.supervisor.flags(node.now())[2]:
+        assert monotonic() < end
+        executor.spin_once(timeout_sec=0.05)
+    assert "stopped" in node._arm.supervisor.state.name.lower()
+    executor.shutdown()
+
+
 def test_a_stop_that_was_latched_before_the_node_was_there_is_heard(graph: Graph) -> None:
     switch = graph.operator.create_publisher(Bool, "/emergency_stop", LATCHED)
     graph.retarget.trigger_deactivate()
