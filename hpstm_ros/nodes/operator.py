@@ -38,6 +38,10 @@ class OperatorNode(PallasNode):
         self.subscribe(SupervisorStatus, TOPIC_SUPERVISOR, self._on_status)
         self.every(1 / self.settings["rate_hz"], self._press)
 
+    def deactivate(self) -> None:
+        """Release the dead-man switch: one that falls silent while held has failed."""
+        self._dead_man.publish(Bool(data=False))
+
     def cleanup(self) -> None:
         """Destroy the service client."""
         if getattr(self, "_engage", None) is not None:

@@ -31,6 +31,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from hpstm_ros.nodes.arm_simulator import ArmSimulatorNode
+from hpstm_ros.nodes.operator import OperatorNode
 from hpstm_ros.nodes.retarget import RetargetNode
 from hpstm_ros.safety.checker import check, executed
 from hpstm_ros.teleoperation.teleoperation import limits_of
@@ -399,6 +400,16 @@ def test_without_a_switch_that_is_heard_the_arm_is_not_engaged(graph: Graph) -> 
     )
     graph.until(lambda: graph.call("engage").success)
     graph.reaches("tracking")
+    second = graph.operator.create_publisher(Bool, "/emergency_stop", 10)
+    other = graph.operator.create_timer(0.05, lambda: second.publish(Bool(data=False)))
+    graph.until(lambda: len(graph.retarget._arm.supervisor._switches._known) == 2)
+    other.cancel()
+    graph.reaches("stopped", "silent")
+    graph.until(lambda: "silent" in graph.call("reset").message)
+    graph.operator.destroy_publisher(second)
+    graph.until(lambda: graph.call("reset").success)
+    graph.until(lambda: graph.call("engage").success)
+    graph.reaches("tracking")
     beat.cancel()
     graph.reaches("stopped", "silent")
 
@@ -456,6 +467,28 @@ def test_speed_and_uncertainty_are_bounded_by_what_was_launched(graph: Graph) ->
         assert graph.retarget.set_parameters([Parameter(name, value=less)])[0].successful
     assert graph.retarget._arm.supervisor.flags(graph.retarget.now())[0]
     assert graph.retarget._arm.supervisor.tip_speed == 0.1
+
+
+def test_the_operator_node_releases_the_switch_when_it_leaves(ros_nodes: list[Any]) -> None:
+    node = OperatorNode()
+    listener = rclpy.create_node("listener")
+    ros_nodes += [node, listener]
+    heard: list[bool] = []
+    listener.create_subscription(Bool, "/retarget/dead_man", lambda m: heard.append(m.data), 10)
+    executor = make_executor()
+    for each in (node, listener):
+        executor.add_node(each)
+    node.bring("configure")
+    node.bring("activate")
+    end = monotonic() + 20.0
+    while True not in heard:
+        assert monotonic() < end
+        executor.spin_once(timeout_sec=0.05)
+    node.trigger_deactivate()
+    while False not in heard:
+        assert monotonic() < end
+        executor.spin_once(timeout_sec=0.05)
+    executor.shutdown()
 
 
 @pytest.mark.parametrize("graph", [{"tip_speed": 0.2, "tip_speed_limit": 0.5}], indirect=True)
