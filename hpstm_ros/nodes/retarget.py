@@ -14,6 +14,7 @@ from trajectory_msgs.msg import JointTrajectory
 from hpstm_ros.nodes.gripper_topics import GripperTopics
 from hpstm_ros.nodes.retarget_messages import status_message, trajectory
 from hpstm_ros.nodes.retarget_settings import (
+    bounds,
     operator_settings,
     retarget_settings,
     supervisor_settings,
@@ -22,7 +23,7 @@ from hpstm_ros.nodes.switch_topics import BOOL, SwitchTopics
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.retarget.settings import MAPPING
 from hpstm_ros.safety.supervisor import Command
-from hpstm_ros.teleoperation.teleoperation import Bounds, Teleoperation, limits_of
+from hpstm_ros.teleoperation.teleoperation import Teleoperation, limits_of
 from pallas_ros.body.names import (
     TOPIC_DEAD_MAN,
     TOPIC_EMERGENCY_STOP,
@@ -67,6 +68,7 @@ class RetargetNode(PallasNode):
         """See `config/parameters/retarget.yaml`."""
         self._built: Teleoperation | None = None
         super().__init__("retarget", **kwargs)
+        self._launched = dict(self.settings)
 
     @property
     def _arm(self) -> Teleoperation:
@@ -86,10 +88,7 @@ class RetargetNode(PallasNode):
             s["tip_speed"] or None,
             operator_settings(self.settings),
         )
-        self._bounds = Bounds(
-            s["tip_speed_limit"] or self._arm.supervisor.tip_speed,
-            s["stop_deviation_limit_m"] or s["stop_deviation_m"],
-        )
+        self._bounds = bounds(self._launched, limits_of(robot).tip_speed)
         self.check()
         for remark in robot.remarks:
             self.say(f"{robot.name}: {remark}")

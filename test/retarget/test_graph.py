@@ -35,6 +35,7 @@ from hpstm_ros.nodes.operator import OperatorNode
 from hpstm_ros.nodes.retarget import RetargetNode
 from hpstm_ros.safety.checker import check, executed
 from hpstm_ros.teleoperation.teleoperation import limits_of
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.messages.decode import from_stamp
@@ -467,6 +468,22 @@ def test_speed_and_uncertainty_are_bounded_by_what_was_launched(graph: Graph) ->
         assert graph.retarget.set_parameters([Parameter(name, value=less)])[0].successful
     assert graph.retarget._arm.supervisor.flags(graph.retarget.now())[0]
     assert graph.retarget._arm.supervisor.tip_speed == 0.1
+
+
+def test_bounds_set_at_launch_survive_a_cleanup(ros_nodes: list[Any]) -> None:
+    node = RetargetNode(parameter_overrides=[Parameter("robot", value=ROBOT)])
+    ros_nodes.append(node)
+    for name, more, less in (("tip_speed", 3.0, 0.1), ("stop_deviation_m", 0.5, 0.1)):
+        node.set_parameters([Parameter(name, value=more)])  # before the first configuration
+        with pytest.raises(PallasError, match="at launch"):
+            node.bring("configure")
+        node.set_parameters([Parameter(name, value=less)])
+        node.bring("configure")
+        node.trigger_cleanup()
+        node.set_parameters([Parameter(name, value=more)])  # and after it
+        with pytest.raises(PallasError, match="at launch"):
+            node.bring("configure")
+        node.set_parameters([Parameter(name, value=less)])
 
 
 def test_the_operator_node_releases_the_switch_when_it_leaves(ros_nodes: list[Any]) -> None:
