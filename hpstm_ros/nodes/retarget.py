@@ -34,6 +34,7 @@ from pallas_ros.body.names import (
     TOPIC_SUPERVISOR,
     TOPIC_TIP,
 )
+from pallas_ros.core.errors import echoed
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import pose_to_msg
 from pallas_ros.messages.wire import body_from_bytes, deserialized
@@ -207,8 +208,8 @@ class RetargetNode(PallasNode):
             }
         )
         return {
-            "operator": arm.supervisor.operator or "",
-            "people in view": ", ".join(arm.people.in_view(self.now())),
+            "operator": echoed(arm.supervisor.operator or ""),
+            "people in view": ", ".join(map(echoed, arm.people.in_view(self.now()))),
             "commands": arm.figures.commands,
             "limited by": arm.figures.limited,
             "inputs refused": arm.figures.refused,

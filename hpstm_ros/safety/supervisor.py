@@ -40,6 +40,7 @@ from hpstm_ros.safety.operator_input import OperatorInput
 from hpstm_ros.safety.steering import Steering
 from hpstm_ros.safety.switches import DeadManSwitches, EmergencySwitches
 from pallas_ros.body.errors import PallasError
+from pallas_ros.core.errors import echoed
 
 F64 = NDArray[np.float64]
 
@@ -340,7 +341,8 @@ class Supervisor:
             self._enter(SupervisorState.STOPPED, f"emergency stop: {switch}")
             return
         if now - self._operator_seen > self.settings.operator_absence * _NS:
-            who = f"operator '{self.operator}' was not seen" if self.operator else "nobody was seen"
+            name = echoed(self.operator or "")
+            who = f"operator '{name}' was not seen" if name else "nobody was seen"
             away = f"{who} for {self.settings.operator_absence:g} s; engage again"
             self._enter(SupervisorState.DISENGAGED, away)
             return

@@ -440,6 +440,15 @@ def test_a_second_person_never_takes_over_and_the_status_names_the_operator(grap
     assert graph.status.state_name == "holding"
 
 
+def test_a_long_id_is_shortened_in_status_and_diagnostics(graph: Graph) -> None:
+    graph.names = ["x" * 10_000]
+    graph.track()
+    graph.until(lambda: len(graph.status.people) == 1)
+    assert len(graph.status.operator_id) <= 80 and len(graph.status.people[0]) <= 80
+    figures = graph.retarget.health().values
+    assert len(figures["operator"]) <= 80 and len(figures["people in view"]) <= 80
+
+
 def test_bodies_of_another_publisher_are_refused_unread(graph: Graph) -> None:
     graph.track()
     intruder = rclpy.create_node("intruder")

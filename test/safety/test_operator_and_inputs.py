@@ -59,6 +59,18 @@ def test_engaging_locks_the_operator_and_another_never_takes_over() -> None:
     rig.judge()
 
 
+def test_a_long_id_is_shortened_wherever_it_is_shown() -> None:
+    rig = Rig()
+    rig.bodies = False
+    rig.engaged()
+    name = "x\n" * 5000
+    assert rig.supervisor.goal(rig.now, rig.now, rig.goal, operator=name)
+    rig.step(40)
+    assert "no body of 'x" in rig.supervisor.reason and len(rig.supervisor.reason) < 200
+    rig.step(1300)
+    assert "was not seen" in rig.supervisor.reason and len(rig.supervisor.reason) < 200
+
+
 def test_a_new_engage_takes_whoever_is_there() -> None:
     rig = Crowd()
     rig.tracking()
