@@ -56,6 +56,17 @@ LATCHED = QoSProfile(
 )
 """Messages that late joiners must receive: the current calibration, the robot description."""
 
+ALL_LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""Subscriptions to messages that several publishers have latched, such as `/tf_static`.
+
+They share one queue: with a depth of one, only the last of them would be received.
+"""
+
 ANY_OFFER = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=100,
