@@ -11,8 +11,10 @@ from tf2_msgs.msg import TFMessage
 from hpstm_ros.dynamics.anthropometry import SIDES
 from hpstm_ros.dynamics.live import LiveDynamics, LiveForces, LiveSettings
 from hpstm_ros.nodes.dynamics_messages import efforts_to_msg, load_to_msg, wrenches_to_msgs
+from hpstm_ros.smoothing.bodies import MOST_BODIES
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import (
+    MODEL_RATE_HZ,
     TOPIC_BODY_LOAD,
     TOPIC_CARRIED,
     TOPIC_GROUND_REACTION,
@@ -20,7 +22,13 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.body.resources import resource
 from pallas_ros.messages.wire import body_from_bytes
+from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
+
+_MOST_BODIES_HZ = 4 * MODEL_RATE_HZ * MOST_BODIES
+"""Per publisher, for all people together; further messages are discarded unread."""
+_CARRIED_HZ = 100.0
+"""Messages about carried loads of one publisher above this rate are discarded."""
 
 
 class DynamicsNode(PallasNode):
@@ -53,8 +61,10 @@ class DynamicsNode(PallasNode):
         ]
         self._tf = self.advertise(TFMessage, "/tf")
         self._loads = self.advertise(BodyLoad, TOPIC_BODY_LOAD)
-        self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True, newest=False)
-        self.subscribe(Float64MultiArray, TOPIC_CARRIED, self._on_carried)
+        self._intake = Intake(RateLimit(_MOST_BODIES_HZ))
+        self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True, intake=self._intake)
+        carried = Intake(RateLimit(_CARRIED_HZ))
+        self.subscribe(Float64MultiArray, TOPIC_CARRIED, self._on_carried, intake=carried)
 
     def reconfigure(self, changed: set[str]) -> None:
         """Apply changed loads and a changed method at run time."""
@@ -81,6 +91,7 @@ class DynamicsNode(PallasNode):
             return Health(1, newest.remark)
         figures = {load.name: f"{load.moment:.0f} Nm" for load in newest.loads}
         figures["residual"] = f"{newest.residual:.3f} of body weight"
+        figures["bodies over the rate limit"] = str(self._intake.flooded)
         return Health(0, newest.frame.support, figures)
 
     def _on_body(self, data: bytes) -> None:

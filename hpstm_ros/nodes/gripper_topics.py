@@ -12,8 +12,13 @@ from hpstm_ros.teleoperation.teleoperation import Teleoperation
 from hpstm_ros.teleoperation.trigger import GripperTrigger
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_GRIPPER, TOPIC_JOINT_TRAJECTORY
+from pallas_ros.messages.wire import deserialized
+from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import PallasNode
 from pallas_ros.ros.qos import NEWEST
+
+_MOST_HZ = 1000.0
+"""Openings and joystick messages of one publisher above this rate are discarded."""
 
 
 class GripperTopics:
@@ -36,15 +41,19 @@ class GripperTopics:
                     JointTrajectory, TOPIC_JOINT_TRAJECTORY.format(controller=controller)
                 )
             self._outputs.append(output)
-        node.subscribe(Float64, TOPIC_GRIPPER, partial(self._on_opening, None))
+        self._listen(node, TOPIC_GRIPPER, None)
         for number, gripper in enumerate(grippers if len(grippers) > 1 else []):
-            node.subscribe(
-                Float64, f"{TOPIC_GRIPPER}/{gripper.arm}", partial(self._on_opening, number)
-            )
+            self._listen(node, f"{TOPIC_GRIPPER}/{gripper.arm}", number)
         ends = s["gripper_trigger_released"], s["gripper_trigger_pressed"]
         self._triggers = [GripperTrigger(text, *ends) for text in s["gripper_triggers"]]
         if self._triggers:
-            node.subscribe(Joy, s["joy_topic"], self._on_joy, NEWEST, newest=True)
+            joy = Intake(RateLimit(_MOST_HZ))
+            topic = s["joy_topic"]
+            node.subscribe(Joy, topic, self._on_joy, NEWEST, raw=True, newest=True, intake=joy)
+
+    def _listen(self, node: PallasNode, topic: str, number: int | None) -> None:
+        opening = partial(self._on_opening, number)
+        node.subscribe(Float64, topic, opening, intake=Intake(RateLimit(_MOST_HZ)))
 
     def publish(self, now: int) -> None:
         """Publish the grippers' commands at ``now`` ns."""
@@ -67,8 +76,9 @@ class GripperTopics:
                 "a gripper's opening is not a number; it must be from 0 (closed) to 1 (open)"
             )
 
-    def _on_joy(self, message: Joy) -> None:
+    def _on_joy(self, data: bytes) -> None:
         """Apply one trigger to all grippers, or one trigger to each."""
+        message = deserialized(data, Joy)
         for number, trigger in enumerate(self._triggers):
             opening = trigger.opening(message.axes, message.buttons)
             if opening is not None:

@@ -11,8 +11,11 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from pallas_ros.body.names import TOPIC_DEAD_MAN, TOPIC_HPSTM_BODY, TOPIC_SUPERVISOR
+from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 
+_MOST_HZ = 1000.0
+"""Messages of one publisher above this rate are discarded."""
 ASK_AGAIN_NS = 500_000_000
 STREAMS_NS = 200_000_000
 """Longest gap between bodies of a continuous stream."""
@@ -34,9 +37,15 @@ class OperatorNode(PallasNode):
         self._answer = ""
         self._dead_man = self.advertise(Bool, TOPIC_DEAD_MAN)
         self._engage = self.create_client(Trigger, "/retarget/engage")
-        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body, raw=True)
-        self.subscribe(SupervisorStatus, TOPIC_SUPERVISOR, self._on_status)
+        bodies = Intake(RateLimit(_MOST_HZ))
+        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body, raw=True, intake=bodies)
+        status = Intake(RateLimit(_MOST_HZ))
+        self.subscribe(SupervisorStatus, TOPIC_SUPERVISOR, self._on_status, intake=status)
         self.every(1 / self.settings["rate_hz"], self._press)
+
+    def deactivate(self) -> None:
+        """Release the dead-man switch: one that falls silent while held has failed."""
+        self._dead_man.publish(Bool(data=False))
 
     def cleanup(self) -> None:
         """Destroy the service client."""

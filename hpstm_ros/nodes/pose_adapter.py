@@ -12,21 +12,27 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from hpstm_ros.smoothing import zed
 from hpstm_ros.smoothing.adapters import (
-    Placement,
     PoseAdapter,
-    TransformTree,
     load_format,
     place_body,
     split_markers,
 )
+from hpstm_ros.smoothing.bodies import MOST_BODIES
+from hpstm_ros.smoothing.transforms import Placement, TransformTree
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import TOPIC_POSE_BODY, WORLD_FRAME
+from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_POSE_BODY, WORLD_FRAME
 from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.messages.encode import body_to_msg
+from pallas_ros.messages.wire import deserialized
+from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
-from pallas_ros.ros.qos import ANY_OFFER, LATCHED, STREAM
+from pallas_ros.ros.qos import ALL_LATCHED, ANY_OFFER, STREAM
 
+_MOST_HZ = 4 * MODEL_RATE_HZ * MOST_BODIES
+"""Per publisher, for all people together; further messages are discarded."""
+_TRANSFORMS_HZ = 1000.0
+"""Messages on `/tf` of one publisher above this rate are discarded."""
 _Found = tuple[str, str, NDArray[np.float64], NDArray[np.float64] | None]
 """Pose format, id, points (n, 3) and their confidence (n,) of a body."""
 
@@ -49,8 +55,9 @@ class PoseAdapterNode(PallasNode):
             name: PoseAdapter(load_format(name), s["axes"], s["units"]) for name in names
         }
         self._publisher = self.advertise(BodyPose, TOPIC_POSE_BODY)
-        self.subscribe(TFMessage, "/tf_static", self._on_transforms, LATCHED)
-        self.subscribe(TFMessage, "/tf", self._on_transforms, STREAM)
+        self._transforms = Intake(RateLimit(_TRANSFORMS_HZ))
+        for topic, qos in (("/tf_static", ALL_LATCHED), ("/tf", STREAM)):
+            self.subscribe(TFMessage, topic, self._on_transforms, qos, intake=self._transforms)
         kinds: dict[str, tuple[Callable[[], type[Any]], Callable[[Any], None]]] = {
             "pose_array": (lambda: PoseArray, self._on_poses),
             "marker_array": (lambda: MarkerArray, self._on_markers),
@@ -58,14 +65,30 @@ class PoseAdapterNode(PallasNode):
             "zed_objects": (zed.message_type, self._on_objects),
         }
         kind, callback = kinds[s["message"]]
-        message = kind()
-        self.subscribe(message, s["input_topic"], callback, ANY_OFFER)
+        self._intake = Intake(RateLimit(_MOST_HZ))
+        self._listen(kind(), callback)
+
+    def _listen(self, kind: type[Any], callback: Callable[[Any], None]) -> None:
+        topic = self.settings["input_topic"]
+        if kind is MarkerArray:  # has no header, and so is not counted unread
+            self.subscribe(kind, topic, callback, ANY_OFFER, intake=self._intake)
+            return
+
+        def take(data: bytes) -> None:
+            callback(deserialized(data, kind))
+
+        self.subscribe(kind, topic, take, ANY_OFFER, raw=True, intake=self._intake)
 
     def health(self) -> Health:
         """Report the last rejected body."""
         formats = ", ".join(self._adapters)
         wrong = self._why_unmatched() or self._refused
-        return Health(1 if wrong else 0, wrong, {"format": formats})
+        figures = {
+            "format": formats,
+            "messages over the rate limit": self._intake.flooded,
+            "transforms over the rate limit": self._transforms.flooded,
+        }
+        return Health(1 if wrong else 0, wrong, figures)
 
     def _why_unmatched(self) -> str:
         """Return why the estimator's messages are not received; empty if they are."""

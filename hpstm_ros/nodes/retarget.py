@@ -1,29 +1,29 @@
 """Drives a robot arm with the operator's arm: from bodies to supervised commands."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from pallas.msg import BodyPose, SupervisorStatus
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Float64MultiArray
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from hpstm_ros.nodes.gripper_topics import GripperTopics
 from hpstm_ros.nodes.retarget_messages import status_message, trajectory
 from hpstm_ros.nodes.retarget_settings import (
+    bounds,
     operator_settings,
     retarget_settings,
     supervisor_settings,
 )
+from hpstm_ros.nodes.switch_topics import BOOL, SwitchTopics
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.retarget.settings import MAPPING
 from hpstm_ros.safety.supervisor import Command
-from hpstm_ros.teleoperation.teleoperation import Bounds, Teleoperation, limits_of
+from hpstm_ros.teleoperation.teleoperation import Teleoperation, limits_of
 from pallas_ros.body.names import (
     TOPIC_DEAD_MAN,
     TOPIC_EMERGENCY_STOP,
@@ -34,13 +34,14 @@ from pallas_ros.body.names import (
     TOPIC_SUPERVISOR,
     TOPIC_TIP,
 )
+from pallas_ros.core.errors import echoed
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import pose_to_msg
 from pallas_ros.messages.wire import body_from_bytes, body_id_of, deserialized
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit, named
-from pallas_ros.ros.matching import full_name, gid_of, hears, unheard
+from pallas_ros.ros.matching import full_name, gid_of, unheard
 from pallas_ros.ros.node import Health, PallasNode
-from pallas_ros.ros.qos import ANY_OFFER, LATCHED, NEWEST
+from pallas_ros.ros.qos import ANY_OFFER, NEWEST, SWITCH
 
 _NS = 1_000_000_000
 _STATUS_NS = _NS // 20
@@ -52,12 +53,11 @@ _JOINT_STATES_HZ = 2000.0
 """Joint states of a publisher above this rate are discarded unread; fast drives publish at 1000
 Hz.
 """
-_BOOL: Final = "std_msgs/msg/Bool"
 _SAFETY_INPUTS: Final = {
     TOPIC_HPSTM_BODY: ("pallas/msg/BodyPose", (NEWEST,)),
     TOPIC_JOINT_STATES: ("sensor_msgs/msg/JointState", (ANY_OFFER,)),
-    TOPIC_DEAD_MAN: (_BOOL, (ANY_OFFER,)),
-    TOPIC_EMERGENCY_STOP: (_BOOL, (ANY_OFFER,)),
+    TOPIC_DEAD_MAN: (BOOL, (SWITCH,)),
+    TOPIC_EMERGENCY_STOP: (BOOL, (SWITCH,)),
 }
 """Message type and subscriptions of the safety-relevant topics."""
 
@@ -69,6 +69,7 @@ class RetargetNode(PallasNode):
         """See `config/parameters/retarget.yaml`."""
         self._built: Teleoperation | None = None
         super().__init__("retarget", **kwargs)
+        self._launched = dict(self.settings)
 
     @property
     def _arm(self) -> Teleoperation:
@@ -88,10 +89,7 @@ class RetargetNode(PallasNode):
             s["tip_speed"] or None,
             operator_settings(self.settings),
         )
-        self._bounds = Bounds(
-            s["tip_speed_limit"] or self._arm.supervisor.tip_speed,
-            s["stop_deviation_limit_m"] or s["stop_deviation_m"],
-        )
+        self._bounds = bounds(self._launched, limits_of(robot).tip_speed)
         self.check()
         for remark in robot.remarks:
             self.say(f"{robot.name}: {remark}")
@@ -152,14 +150,7 @@ class RetargetNode(PallasNode):
             raw=True,  # and every message: several publishers may each report some of the joints
             intake=joints,
         )
-        self.subscribe(Bool, TOPIC_DEAD_MAN, self._on_dead_man, ANY_OFFER, sourced=True)
-        self._latched_stop = False
-        self._subscribe_stop(ANY_OFFER)
-
-    def _subscribe_stop(self, qos: QoSProfile) -> None:
-        self.subscribe(
-            Bool, TOPIC_EMERGENCY_STOP, self._on_emergency_stop, qos, sourced=True, always=True
-        )
+        self._switch_topics = SwitchTopics(self, self._arm.supervisor, self._tick_if_active)
 
     def activate(self) -> None:
         """Check the connections before the arm can be engaged."""
@@ -218,8 +209,8 @@ class RetargetNode(PallasNode):
             }
         )
         return {
-            "operator": arm.supervisor.operator or "",
-            "people in view": ", ".join(arm.people.in_view(self.now())),
+            "operator": echoed(arm.supervisor.operator or ""),
+            "people in view": ", ".join(map(echoed, arm.people.in_view(self.now()))),
             "commands": arm.figures.commands,
             "limited by": arm.figures.limited,
             "inputs refused": arm.figures.refused,
@@ -236,16 +227,6 @@ class RetargetNode(PallasNode):
     def _is_engaged(self) -> bool:
         return self._built is not None and self._arm.supervisor.flags(self.now())[0]
 
-    def _subscribe_latched_stop(self, publishers: Sequence[Any]) -> None:
-        """Subscribe as transient local if a publisher latches, to receive a stop that was pressed
-        before this node started.
-
-        With publishers that do not latch, the subscription would cause QoS warnings on both sides.
-        """
-        if not self._latched_stop and any(hears(p, _BOOL, (LATCHED,)) for p in publishers):
-            self._latched_stop = True
-            self._subscribe_stop(LATCHED)
-
     def _names(self, topic: str) -> dict[str, str]:
         """The publishers of a topic: from gid to node name."""
         return {gid_of(info): full_name(info) for info in self.get_publishers_info_by_topic(topic)}
@@ -261,14 +242,13 @@ class RetargetNode(PallasNode):
                 continue
             self._publisher_counts[topic] = count
             publishers = self.get_publishers_info_by_topic(topic)
+            wrong = ""
             if topic == TOPIC_EMERGENCY_STOP:
-                switches = {gid_of(p) for p in publishers if hears(p, kind, profiles)}
-                self._arm.supervisor.emergency_switches(self.now(), switches)
-                self._subscribe_latched_stop(publishers)
+                wrong = self._switch_topics.connected(publishers)
             if topic == TOPIC_HPSTM_BODY:
                 expected = self.settings["body_publisher"]
                 publishers = [p for p in publishers if named(full_name(p), expected)]
-            wrong = unheard(topic, publishers, kind, profiles)
+            wrong = unheard(topic, publishers, kind, profiles) or wrong
             self._arm.supervisor.fault(topic, wrong)
             if wrong:
                 self.say(wrong)
@@ -288,20 +268,6 @@ class RetargetNode(PallasNode):
             tuple(message.name),
             np.array(message.position),
         )
-
-    def _on_dead_man(self, message: Bool, source: str) -> None:
-        self._arm.supervisor.dead_man(self.now(), message.data, source)
-
-    def _on_emergency_stop(self, message: Bool, source: str) -> None:
-        if self._built is None:
-            return
-        supervisor = self._arm.supervisor
-        if message.data:
-            supervisor.emergency_stop(self.now(), TOPIC_EMERGENCY_STOP, source=source or "switch")
-            if self.active:
-                self._tick()
-        else:
-            supervisor.emergency_released(self.now(), source or "switch")
 
     def _engage(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._answer(response, "engaged", lambda arm: arm.supervisor.engage(self.now()))
@@ -331,6 +297,10 @@ class RetargetNode(PallasNode):
         response.message = refusal or done
         self._tick()
         return response
+
+    def _tick_if_active(self) -> None:
+        if self.active:
+            self._tick()
 
     def _tick(self) -> None:
         if self._built is not None:

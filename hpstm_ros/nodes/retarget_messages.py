@@ -10,6 +10,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from hpstm_ros.safety.supervisor import Command
 from hpstm_ros.teleoperation.grippers import GripperMotion
 from hpstm_ros.teleoperation.teleoperation import Teleoperation
+from pallas_ros.core.errors import echoed
 from pallas_ros.messages.encode import to_stamp
 
 _NS = 1_000_000_000
@@ -71,8 +72,8 @@ def status_message(
     message.commands = arm.figures.commands
     message.commands_limited = arm.figures.limited
     message.inputs_refused = arm.figures.refused
-    message.operator_id = arm.supervisor.operator or ""
-    message.people = arm.people.in_view(now)
+    message.operator_id = echoed(arm.supervisor.operator or "")
+    message.people = [echoed(name) for name in arm.people.in_view(now)]
     message.measurement_age = command.measurement_age
     message.delivery_lag = command.delivery_lag
     message.strangers_refused = arm.figures.strangers

@@ -6,6 +6,7 @@ from typing import Any
 from hpstm_ros.retarget.settings import MAPPING, RetargetSettings
 from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings
+from hpstm_ros.teleoperation.teleoperation import Bounds
 
 
 def retarget_settings(s: Mapping[str, Any]) -> RetargetSettings:
@@ -37,3 +38,16 @@ def operator_settings(s: Mapping[str, Any]) -> OperatorSettings:
     """Which person becomes the operator."""
     x, y = s["operator_place"]
     return OperatorSettings(s["operator_id"], s["operator_choice"], (x, y))
+
+
+def bounds(launched: Mapping[str, Any], tip_speed: float) -> Bounds:
+    """The upper bounds of settings at run time.
+
+    Args:
+        launched: the parameters with which the process started, whatever they are now.
+        tip_speed: the robot's own limit in m/s.
+    """
+    return Bounds(
+        launched["tip_speed_limit"] or launched["tip_speed"] or tip_speed,
+        launched["stop_deviation_limit_m"] or launched["stop_deviation_m"],
+    )

@@ -98,9 +98,9 @@ class SupervisorSettings:
         align_ramp: time in which it rises to full speed.
         align_tolerance: joint error below which alignment is complete.
         operator_absence: absence of the operator after which the arm is disengaged.
-        emergency_stop: requirement on the switch: ``optional``, none; ``connected``, a publisher is
-            connected; ``heartbeat``, messages arrive. If it is not met, the arm cannot be engaged,
-            and an engaged arm stops, latched.
+        emergency_stop: requirement on the switches: ``optional``, none; ``connected``, one is
+            connected and none leaves; ``heartbeat``, messages of each arrive. If it is not met, the
+            arm cannot be engaged, and an engaged arm stops, latched.
         emergency_stop_timeout: time without a message after which the switch counts as silent.
         delivery_timeout: longest delay with which commands may take effect.
         hand_over: longest time from the tick until its command is sent.

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hpstm_ros.safety.goal import GoalPath, JointGoal
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
+from pallas_ros.core.errors import echoed
 
 F64 = NDArray[np.float64]
 
@@ -110,7 +111,7 @@ class OperatorInput:
         goal = self.goal
         news = self._news
         settings = self._settings
-        whose = f" of '{operator}'" if operator else ""
+        whose = f" of '{echoed(operator)}'" if operator else ""
         if goal is None or news is None or now - goal.received > settings.body_timeout * _NS:
             return self.refused_lately(now) or f"no body{whose} arrives"
         if now - news.heard > settings.body_timeout * _NS:

@@ -38,8 +38,9 @@ from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.motion import Plan, rest
 from hpstm_ros.safety.operator_input import OperatorInput
 from hpstm_ros.safety.steering import Steering
-from hpstm_ros.safety.switches import EmergencySwitches
+from hpstm_ros.safety.switches import DeadManSwitches, EmergencySwitches
 from pallas_ros.body.errors import PallasError
+from pallas_ros.core.errors import echoed
 
 F64 = NDArray[np.float64]
 
@@ -79,9 +80,7 @@ class Supervisor:
         self._delivery = Delivery(self.settings.period, self.settings.delivery_timeout)
         self._late: tuple[int, str] = (_NEVER, "")
         self._ticked: int | None = None
-        self._dead_man = _NEVER
-        # when each dead-man switch last reported release
-        self._released: dict[str, int] = {}
+        self._dead_man = DeadManSwitches(self.settings)
         self._switches = EmergencySwitches(self.settings)
         self._faults: dict[str, str] = {}
         self._aligning_since = 0
@@ -168,17 +167,11 @@ class Supervisor:
         return True
 
     def dead_man(self, now: int, pressed: bool, source: str = "") -> None:
-        """Take the state of the dead-man switch ``source``. With several switches, all that
-        report must be pressed.
+        """Take the state of the dead-man switch ``source``. With several switches, all must be
+        held, and one that falls silent while held counts as released.
         """
         self._clock(now)
-        since = now - self.settings.dead_man_timeout * _NS
-        self._released = {name: when for name, when in self._released.items() if when > since}
-        if pressed:
-            self._released.pop(source, None)
-        else:
-            self._released[source] = now
-        self._dead_man = _NEVER if self._released else now
+        self._dead_man.report(now, pressed, source)
 
     def sent(self, now: int) -> None:
         """Report that the last tick's command was handed to the middleware; the time that took is
@@ -221,6 +214,7 @@ class Supervisor:
         self._delivery.forget()
         self._late = (_NEVER, "")
         self._feedback.follow_again()
+        self._dead_man.forget_silent(now)
         self.engagement += 1
         self._operator_seen = now
         followed = self._input.goal is not None and not self._body_missing(now)
@@ -259,17 +253,24 @@ class Supervisor:
         self._switches.release(now, source)
 
     def emergency_switches(self, now: int, sources: set[str]) -> None:
-        """Set which emergency-stop switches are connected."""
-        self._switches.connected(sources)
+        """Set which emergency-stop switches are connected. Unless they are optional, one that was
+        connected must stay.
+        """
+        self._switches.connected(now, sources)
 
     def reset(self, now: int) -> str:
-        """Unlatch a stop; returns the reason if that is refused, else an empty string."""
-        if self.state is not SupervisorState.STOPPED:
+        """Unlatch a stop, and go on without switches that are gone; returns the reason if that is
+        refused, else an empty string.
+        """
+        if self.state is not SupervisorState.STOPPED and not self._switches.lost(now):
             return "nothing to reset: the arm is not stopped"
         if self._switches.pressed:
             return "cannot reset: the emergency stop is still pressed"
         if self._moving():
             return "cannot reset: the arm is still coming to rest"
+        self._switches.forget_gone(now)
+        if lost := self._switches.lost(now):
+            return f"cannot reset: {lost}"
         self._enter(SupervisorState.DISENGAGED, "reset; engage to move")
         return ""
 
@@ -283,7 +284,7 @@ class Supervisor:
         """Whether the arm is engaged, the dead-man switch held, the emergency stop pressed."""
         return (
             self._engaged(),
-            now - self._dead_man <= self.settings.dead_man_timeout * _NS,
+            not self._dead_man.wrong(now),
             self._switches.pressed,
         )
 
@@ -318,8 +319,7 @@ class Supervisor:
         if now < self._now:
             self._zero_time += now - self._now
             self._input.clock_set_back()
-            self._dead_man = _NEVER
-            self._released.clear()
+            self._dead_man.restart()
             self._operator_seen = now
             self._switches.restart()
             self._late = (_NEVER, "")
@@ -341,7 +341,8 @@ class Supervisor:
             self._enter(SupervisorState.STOPPED, f"emergency stop: {switch}")
             return
         if now - self._operator_seen > self.settings.operator_absence * _NS:
-            who = f"operator '{self.operator}' was not seen" if self.operator else "nobody was seen"
+            name = echoed(self.operator or "")
+            who = f"operator '{name}' was not seen" if name else "nobody was seen"
             away = f"{who} for {self.settings.operator_absence:g} s; engage again"
             self._enter(SupervisorState.DISENGAGED, away)
             return
@@ -373,8 +374,8 @@ class Supervisor:
         """Why the arm must not move now, or empty."""
         settings = self.settings
         goal = self._input.goal
-        if settings.require_dead_man and now - self._dead_man > settings.dead_man_timeout * _NS:
-            return "the dead-man switch is released"
+        if settings.require_dead_man and (released := self._dead_man.wrong(now)):
+            return released
         if self._faults:
             return next(iter(self._faults.values()))
         if missing := self._body_missing(now):

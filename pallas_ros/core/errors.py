@@ -49,6 +49,11 @@ def shorten(text: str, longest: int = LONGEST_VALUE) -> str:
     return f"{text[:head]} ... {text[len(text) - (longest - 5 - head) :]}"
 
 
+def echoed(name: str) -> str:
+    """Return a name given by another program as it may be shown: printable and not long."""
+    return shorten(readable(name))
+
+
 def _quoted(text: str) -> str:
     return text[0] + _word(text[1:-1]) + text[-1]
 

@@ -42,6 +42,8 @@ from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
 from pallas_ros.runtime.realtime import Deadline
 
 STATUS_S = 0.25
+_SENSORS_HZ = 100.0
+"""Messages about sensor identities of one publisher above this rate are discarded unread."""
 LATE_FRAMES = 3
 """Beyond `max_wait_s`, frames older than the newest sample by this much are dropped: they are too
 late to move an arm.
@@ -101,7 +103,10 @@ class PallasBodyNode(PallasNode):
                 raw=True,
                 intake=self._intakes.get(topic),
             )
-        self.subscribe(DiagnosticArray, TOPIC_SENSORS, self._on_sensors, LATCHED)
+        sensors = Intake(RateLimit(_SENSORS_HZ))
+        self.subscribe(
+            DiagnosticArray, TOPIC_SENSORS, self._on_sensors, LATCHED, raw=True, intake=sensors
+        )
         self.serve(Calibrate, "~/calibrate", self._calibrate)
         self.serve_action(
             CalibrateAction, "~/calibrate", self._calibrate_with_feedback, self._cancel
@@ -141,8 +146,8 @@ class PallasBodyNode(PallasNode):
             self._pipeline.dropped() | watch | flooded,
         )
 
-    def _on_sensors(self, message: DiagnosticArray) -> None:
-        self._pipeline.connected(sensors_from_msg(message))
+    def _on_sensors(self, data: bytes) -> None:
+        self._pipeline.connected(sensors_from_msg(deserialized(data, DiagnosticArray)))
         if self._pipeline.foreign:
             self.say(self._pipeline.foreign)
 

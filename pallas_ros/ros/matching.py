@@ -3,7 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 
 
 def gid_of(info: Any) -> str:
@@ -43,6 +49,22 @@ def unheard(
             return (
                 f"{topic}: what '{full_name(info)[:60]}' publishes does not arrive "
                 "(its QoS does not match); make it reliable"
+            )
+    return ""
+
+
+def unlatched(topic: str, publishers: Iterable[Any]) -> str:
+    """Describe in one sentence which publisher's latched messages never arrive; empty if all do.
+
+    DDS delivers messages from before the connection to reliable publishers' subscribers only.
+    """
+    for info in publishers:
+        offer = info.qos_profile
+        latches = offer.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        if latches and offer.reliability == ReliabilityPolicy.BEST_EFFORT:
+            return (
+                f"{topic}: what '{full_name(info)[:60]}' has latched does not arrive "
+                "(it is best effort); make it reliable"
             )
     return ""
 

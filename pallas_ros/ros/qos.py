@@ -56,6 +56,17 @@ LATCHED = QoSProfile(
 )
 """Messages that late joiners must receive: the current calibration, the robot description."""
 
+ALL_LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""Subscriptions to messages that several publishers have latched, such as `/tf_static`.
+
+They share one queue: with a depth of one, only the last of them would be received.
+"""
+
 ANY_OFFER = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=100,
@@ -66,3 +77,30 @@ ANY_OFFER = QoSProfile(
 
 To receive latched messages, `LATCHED` is needed as well.
 """
+
+SWITCH = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1000,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Switches: matches every publisher, and is deep, because all publishers share one queue.
+
+A single message of one switch must not be overwritten by the repeated messages of others.
+"""
+
+SWITCH_RELIABLE = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1000,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""In addition to `SWITCH`: a lost message of a reliable publisher is sent again."""
+
+SWITCH_LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1000,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""In addition to `SWITCH`: messages that were latched before the subscription was there."""

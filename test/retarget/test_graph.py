@@ -31,9 +31,11 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from hpstm_ros.nodes.arm_simulator import ArmSimulatorNode
+from hpstm_ros.nodes.operator import OperatorNode
 from hpstm_ros.nodes.retarget import RetargetNode
 from hpstm_ros.safety.checker import check, executed
 from hpstm_ros.teleoperation.teleoperation import limits_of
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.messages.decode import from_stamp
@@ -319,6 +321,66 @@ def test_an_emergency_stop_is_heard_whatever_qos_it_offers(graph: Graph, offer: 
     graph.reaches("stopped", "emergency")
 
 
+def test_one_press_is_heard_among_thousands_of_messages_during_a_stall(graph: Graph) -> None:
+    graph.track()
+    switch = graph.operator.create_publisher(Bool, "/emergency_stop", 10)
+    flood = graph.operator.create_publisher(Bool, "/emergency_stop", qos_profile_sensor_data)
+    for publisher in (switch, flood):
+        graph.until(lambda p=publisher: p.get_subscription_count() > 0)
+    switch.publish(Bool(data=True))
+    for _ in range(2500):
+        flood.publish(Bool(data=False))
+    graph.reaches("stopped", "emergency")
+
+
+def test_an_arm_is_not_held_by_a_dead_mans_switch_that_floods(graph: Graph) -> None:
+    graph.track()
+    flood = graph.operator.create_publisher(Bool, "/retarget/dead_man", 10)
+    graph.until(lambda: flood.get_subscription_count() > 0)
+    for _ in range(2500):
+        flood.publish(Bool(data=True))
+    graph.reaches("holding", "dead-man")
+
+
+def test_what_a_reliable_switch_sends_is_requested_again_if_it_is_lost(graph: Graph) -> None:
+    """A best-effort subscription matches every switch, but gets no lost message again."""
+
+    def reliable() -> bool:
+        there = graph.operator.get_subscriptions_info_by_topic("/emergency_stop")
+        return any(info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in there)
+
+    graph.until(reliable)
+
+
+def test_a_stop_that_a_best_effort_switch_may_have_latched_is_trouble(graph: Graph) -> None:
+    graph.track()
+    graph.operator.create_publisher(Bool, "/emergency_stop", OFFERS["best effort, latched"])
+    graph.reaches("holding", "latched does not arrive")
+    assert graph.call("disengage").success
+    assert "latched does not arrive" in graph.call("engage").message
+
+
+def test_of_two_latched_switches_the_one_that_is_pressed_is_heard(ros_nodes: list[Any]) -> None:
+    """Both are there before the node is created."""
+    switches = rclpy.create_node("switches")
+    ros_nodes.append(switches)
+    publishers = [switches.create_publisher(Bool, "/emergency_stop", LATCHED) for _ in range(2)]
+    for publisher, pressed in zip(publishers, (True, False)):
+        publisher.publish(Bool(data=pressed))
+    node = RetargetNode(parameter_overrides=[Parameter("robot", value=ROBOT)])
+    ros_nodes.append(node)
+    executor = make_executor()
+    executor.add_node(node)
+    node.bring("configure")
+    node.bring("activate")
+    end = monotonic() + 20.0
+    while not node._arm.supervisor.flags(node.now())[2]:
+        assert monotonic() < end
+        executor.spin_once(timeout_sec=0.05)
+    assert "stopped" in node._arm.supervisor.state.name.lower()
+    executor.shutdown()
+
+
 def test_a_stop_that_was_latched_before_the_node_was_there_is_heard(graph: Graph) -> None:
     switch = graph.operator.create_publisher(Bool, "/emergency_stop", LATCHED)
     graph.retarget.trigger_deactivate()
@@ -337,6 +399,16 @@ def test_without_a_switch_that_is_heard_the_arm_is_not_engaged(graph: Graph) -> 
     beat = graph.operator.create_timer(
         0.05, lambda: graph.emergency_switch.publish(Bool(data=False))
     )
+    graph.until(lambda: graph.call("engage").success)
+    graph.reaches("tracking")
+    second = graph.operator.create_publisher(Bool, "/emergency_stop", 10)
+    other = graph.operator.create_timer(0.05, lambda: second.publish(Bool(data=False)))
+    graph.until(lambda: len(graph.retarget._arm.supervisor._switches._known) == 2)
+    other.cancel()
+    graph.reaches("stopped", "silent")
+    graph.until(lambda: "silent" in graph.call("reset").message)
+    graph.operator.destroy_publisher(second)
+    graph.until(lambda: graph.call("reset").success)
     graph.until(lambda: graph.call("engage").success)
     graph.reaches("tracking")
     beat.cancel()
@@ -369,6 +441,15 @@ def test_a_second_person_never_takes_over_and_the_status_names_the_operator(grap
     assert graph.status.state_name == "holding"
 
 
+def test_a_long_id_is_shortened_in_status_and_diagnostics(graph: Graph) -> None:
+    graph.names = ["x" * 10_000]
+    graph.track()
+    graph.until(lambda: len(graph.status.people) == 1)
+    assert len(graph.status.operator_id) <= 80 and len(graph.status.people[0]) <= 80
+    figures = graph.retarget.health().values
+    assert len(figures["operator"]) <= 80 and len(figures["people in view"]) <= 80
+
+
 def test_bodies_of_another_publisher_are_refused_unread(graph: Graph) -> None:
     graph.track()
     intruder = rclpy.create_node("intruder")
@@ -397,6 +478,44 @@ def test_speed_and_uncertainty_are_bounded_by_what_was_launched(graph: Graph) ->
         assert graph.retarget.set_parameters([Parameter(name, value=less)])[0].successful
     assert graph.retarget._arm.supervisor.flags(graph.retarget.now())[0]
     assert graph.retarget._arm.supervisor.tip_speed == 0.1
+
+
+def test_bounds_set_at_launch_survive_a_cleanup(ros_nodes: list[Any]) -> None:
+    node = RetargetNode(parameter_overrides=[Parameter("robot", value=ROBOT)])
+    ros_nodes.append(node)
+    for name, more, less in (("tip_speed", 3.0, 0.1), ("stop_deviation_m", 0.5, 0.1)):
+        node.set_parameters([Parameter(name, value=more)])  # before the first configuration
+        with pytest.raises(PallasError, match="at launch"):
+            node.bring("configure")
+        node.set_parameters([Parameter(name, value=less)])
+        node.bring("configure")
+        node.trigger_cleanup()
+        node.set_parameters([Parameter(name, value=more)])  # and after it
+        with pytest.raises(PallasError, match="at launch"):
+            node.bring("configure")
+        node.set_parameters([Parameter(name, value=less)])
+
+
+def test_the_operator_node_releases_the_switch_when_it_leaves(ros_nodes: list[Any]) -> None:
+    node = OperatorNode()
+    listener = rclpy.create_node("listener")
+    ros_nodes += [node, listener]
+    heard: list[bool] = []
+    listener.create_subscription(Bool, "/retarget/dead_man", lambda m: heard.append(m.data), 10)
+    executor = make_executor()
+    for each in (node, listener):
+        executor.add_node(each)
+    node.bring("configure")
+    node.bring("activate")
+    end = monotonic() + 20.0
+    while True not in heard:
+        assert monotonic() < end
+        executor.spin_once(timeout_sec=0.05)
+    node.trigger_deactivate()
+    while False not in heard:
+        assert monotonic() < end
+        executor.spin_once(timeout_sec=0.05)
+    executor.shutdown()
 
 
 @pytest.mark.parametrize("graph", [{"tip_speed": 0.2, "tip_speed_limit": 0.5}], indirect=True)

@@ -187,7 +187,12 @@ def _slow_velocities(self: Supervisor, *args: Any) -> Any:
         ("_trouble", lambda self, now: "", "led with", 0),
         ("disengage", lambda self, now: None, "without being engaged", 10),
         ("emergency_stop", lambda self, now, why, held=True: None, "without being engaged", 0),
-        ("dead_man", lambda self, now, pressed: setattr(self, "_dead_man", now), "dead-man", 0),
+        (
+            "dead_man",
+            lambda self, now, pressed: self._dead_man.report(now, True, ""),
+            "dead-man",
+            0,
+        ),
         (
             "goal",
             lambda self, now, stamp, q, *more: _goal(self, now, now, q, *more),

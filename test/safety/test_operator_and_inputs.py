@@ -59,6 +59,18 @@ def test_engaging_locks_the_operator_and_another_never_takes_over() -> None:
     rig.judge()
 
 
+def test_a_long_id_is_shortened_wherever_it_is_shown() -> None:
+    rig = Rig()
+    rig.bodies = False
+    rig.engaged()
+    name = "x\n" * 5000
+    assert rig.supervisor.goal(rig.now, rig.now, rig.goal, operator=name)
+    rig.step(40)
+    assert "no body of 'x" in rig.supervisor.reason and len(rig.supervisor.reason) < 200
+    rig.step(1300)
+    assert "was not seen" in rig.supervisor.reason and len(rig.supervisor.reason) < 200
+
+
 def test_a_new_engage_takes_whoever_is_there() -> None:
     rig = Crowd()
     rig.tracking()
@@ -167,6 +179,105 @@ def test_a_switch_that_must_be_connected_prevents_engaging_and_its_loss_stops() 
     rig.supervisor.emergency_switches(rig.now, set())
     rig.step()
     assert rig.state is S.STOPPED
+
+
+def both_report(rig: Rig, ticks: int, *switches: str) -> None:
+    for _ in range(ticks):
+        for switch in switches:
+            rig.supervisor.emergency_released(rig.now, switch)
+        rig.step()
+
+
+def test_a_switch_that_falls_silent_is_not_replaced_by_another_that_reports() -> None:
+    rig = Rig(emergency_stop="heartbeat")
+    rig.supervisor.emergency_switches(rig.now, {"one", "two"})
+    both_report(rig, 20, "one", "two")
+    rig.engaged()
+    both_report(rig, 500, "one", "two")
+    assert rig.state is S.TRACKING
+    silent = rig.now
+    while rig.state is S.TRACKING and rig.now - silent <= NS:
+        both_report(rig, 1, "one")
+    assert rig.state is S.STOPPED and "silent" in rig.supervisor.reason
+    assert rig.now - silent <= 0.52 * NS
+    both_report(rig, 200, "one")
+    assert "silent" in rig.supervisor.reset(rig.now)
+    rig.supervisor.emergency_switches(rig.now, {"one"})  # the other is removed
+    assert rig.supervisor.reset(rig.now) == ""
+    rig.engaged()
+
+
+def test_a_connected_switch_that_never_reports_stops_the_arm() -> None:
+    rig = Rig(emergency_stop="heartbeat")
+    both_report(rig, 20, "one")
+    rig.supervisor.emergency_switches(rig.now, {"one", "two"})
+    both_report(rig, 100, "one")
+    assert "silent" in rig.supervisor.engage(rig.now)
+    both_report(rig, 1, "one", "two")
+    assert rig.supervisor.engage(rig.now) == ""
+
+
+def test_a_switch_that_left_while_disengaged_prevents_engaging_until_a_reset() -> None:
+    for mode in ("connected", "heartbeat"):
+        rig = Rig(emergency_stop=mode)
+        rig.supervisor.emergency_switches(rig.now, {"one", "two"})
+        both_report(rig, 20, "one", "two")
+        rig.supervisor.emergency_switches(rig.now, {"one"})
+        both_report(rig, 100, "one")
+        assert "switch" in rig.supervisor.engage(rig.now)
+        assert rig.supervisor.reset(rig.now) == ""
+        assert "nothing to reset" in rig.supervisor.reset(rig.now)
+        assert rig.supervisor.engage(rig.now) == ""
+
+
+def test_of_two_connected_switches_the_loss_of_one_stops() -> None:
+    rig = Rig(emergency_stop="connected")
+    rig.supervisor.emergency_switches(rig.now, {"one", "two"})
+    rig.tracking()
+    rig.supervisor.emergency_switches(rig.now, {"one"})
+    rig.step()
+    assert rig.state is S.STOPPED and "disconnected" in rig.supervisor.reason
+
+
+def test_more_switches_than_are_kept_apart_stop_the_arm() -> None:
+    rig = Rig(emergency_stop="heartbeat", require_dead_man=True)
+    for k in range(100):
+        rig.supervisor.emergency_released(rig.now, str(k))
+        rig.supervisor.dead_man(rig.now, True, str(k))
+    assert "silent" in rig.supervisor.engage(rig.now)
+    assert not rig.supervisor.flags(rig.now)[1]
+    assert len(rig.supervisor._switches._known) <= 65
+    assert len(rig.supervisor._dead_man._known) <= 65
+
+
+def hold(rig: Rig, ticks: int, **held: bool) -> None:
+    for _ in range(ticks):
+        for switch, pressed in held.items():
+            rig.supervisor.dead_man(rig.now, pressed, switch)
+        rig.step()
+
+
+def test_a_dead_mans_switch_that_falls_silent_while_held_is_not_replaced_by_another() -> None:
+    rig = Rig(require_dead_man=True)
+    hold(rig, 20, one=True, two=True)
+    rig.engaged()
+    hold(rig, 500, one=True, two=True)
+    assert rig.state is S.TRACKING
+    silent = rig.now
+    while rig.state is S.TRACKING and rig.now - silent <= NS:
+        hold(rig, 1, one=True)
+    assert rig.now - silent <= 0.27 * NS
+    assert "silent" in rig.supervisor.reason
+    hold(rig, 500, one=True)
+    assert rig.state is S.HOLDING
+    hold(rig, 500, one=True, two=True)  # it reports again
+    assert rig.state is S.TRACKING
+    hold(rig, 100, one=True)
+    rig.supervisor.disengage(rig.now)
+    hold(rig, 100, one=True)
+    rig.engaged()  # a human goes on without it
+    hold(rig, 500, one=True)
+    assert rig.state is S.TRACKING
 
 
 def test_of_two_switches_both_must_be_released() -> None:

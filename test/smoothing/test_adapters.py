@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from hpstm_ros.smoothing.adapters import (
     AXES,
-    Placement,
     PoseAdapter,
-    TransformTree,
     formats,
     load_format,
     split_markers,
 )
+from hpstm_ros.smoothing.transforms import Placement, TransformTree
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MIRROR
 from pallas_ros.body.skeleton import Skeleton

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hpstm_ros.smoothing import zed
-from hpstm_ros.smoothing.adapters import Placement, PoseAdapter, load_format
+from hpstm_ros.smoothing.adapters import PoseAdapter, load_format
+from hpstm_ros.smoothing.transforms import Placement
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.skeleton import Skeleton

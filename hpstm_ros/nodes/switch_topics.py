@@ -1,0 +1,83 @@
+"""Topics of the switches that stop the arm: emergency stop and dead-man switch."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Bool
+
+from hpstm_ros.safety.supervisor import Supervisor
+from pallas_ros.body.names import TOPIC_DEAD_MAN, TOPIC_EMERGENCY_STOP
+from pallas_ros.ros.intake import RateLimit
+from pallas_ros.ros.matching import gid_of, hears, unlatched
+from pallas_ros.ros.node import PallasNode
+from pallas_ros.ros.qos import SWITCH, SWITCH_LATCHED, SWITCH_RELIABLE
+
+BOOL: Final = "std_msgs/msg/Bool"
+_MOST_HZ = 1000.0
+"""Messages of all switches of a topic; more are a fault, since one of them may have been lost.
+
+A queue that overflows always exceeds the limit: it holds 1000 messages, and the limit allows 250
+at once.
+"""
+_MATCHING = (SWITCH_RELIABLE, SWITCH_LATCHED)
+"""Subscribed to when a publisher matches; otherwise both sides would warn of their QoS."""
+
+
+class SwitchTopics:
+    """Adapter between a node's topics and the switches of its supervisor."""
+
+    def __init__(
+        self, node: PallasNode, supervisor: Supervisor, stopped: Callable[[], None]
+    ) -> None:
+        """Create the subscriptions of ``node``; ``stopped`` is called after an emergency stop."""
+        self._node = node
+        self._supervisor = supervisor
+        self._stopped = stopped
+        self._matched: list[QoSProfile] = []
+        dead_man = partial(self._on_dead_man, RateLimit(_MOST_HZ))
+        node.subscribe(Bool, TOPIC_DEAD_MAN, dead_man, SWITCH, sourced=True)
+        self._subscribe_stop(SWITCH)
+
+    def _subscribe_stop(self, qos: QoSProfile) -> None:
+        # each subscription has its own queue, and so its own limit
+        callback = partial(self._on_emergency_stop, RateLimit(_MOST_HZ))
+        self._node.subscribe(Bool, TOPIC_EMERGENCY_STOP, callback, qos, sourced=True, always=True)
+
+    def connected(self, publishers: Sequence[Any]) -> str:
+        """Take the publishers of `/emergency_stop`; returns why one is a fault, or empty."""
+        switches = {gid_of(p) for p in publishers if hears(p, BOOL, (SWITCH,))}
+        self._supervisor.emergency_switches(self._node.now(), switches)
+        for qos in _MATCHING:
+            if qos not in self._matched and any(hears(p, BOOL, (qos,)) for p in publishers):
+                self._matched.append(qos)
+                self._subscribe_stop(qos)
+        return unlatched(TOPIC_EMERGENCY_STOP, publishers)
+
+    def _floods(self, limit: RateLimit, topic: str) -> bool:
+        if limit.admits(topic, time.monotonic_ns()):
+            return False
+        self._node.say(f"{topic}: more than {_MOST_HZ:g} messages per second")
+        return True
+
+    def _on_dead_man(self, limit: RateLimit, message: Bool, source: str) -> None:
+        now = self._node.now()
+        if self._floods(limit, TOPIC_DEAD_MAN):
+            self._supervisor.dead_man(now, False, "flood")
+        self._supervisor.dead_man(now, message.data, source)
+
+    def _on_emergency_stop(self, limit: RateLimit, message: Bool, source: str) -> None:
+        now = self._node.now()
+        flood = self._floods(limit, TOPIC_EMERGENCY_STOP)
+        if flood:
+            why = f"too many messages on {TOPIC_EMERGENCY_STOP}"
+            self._supervisor.emergency_stop(now, why, held=False)
+        if message.data:
+            why = TOPIC_EMERGENCY_STOP
+            self._supervisor.emergency_stop(now, why, source=source or "switch")
+        else:
+            self._supervisor.emergency_released(now, source or "switch")
+        if flood or message.data:
+            self._stopped()
