@@ -39,7 +39,7 @@ from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import pose_to_msg
 from pallas_ros.messages.wire import body_from_bytes, body_id_of, deserialized
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit, named
-from pallas_ros.ros.matching import full_name, gid_of, unheard
+from pallas_ros.ros.matching import full_name, publisher_names, unheard
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import ANY_OFFER, NEWEST, SWITCH
 
@@ -128,7 +128,7 @@ class RetargetNode(PallasNode):
         """
         self._publisher_counts: dict[str, int] = {}
         self._checks = 0
-        names = partial(self._names, TOPIC_HPSTM_BODY)
+        names = partial(publisher_names, self, TOPIC_HPSTM_BODY)
         publisher = OnePublisher(names, self._is_engaged, self.settings["body_publisher"])
         self._intake = Intake(RateLimit(self.settings["body_rate_limit_hz"]), publisher)
         joints = Intake(RateLimit(_JOINT_STATES_HZ))
@@ -226,10 +226,6 @@ class RetargetNode(PallasNode):
 
     def _is_engaged(self) -> bool:
         return self._built is not None and self._arm.supervisor.flags(self.now())[0]
-
-    def _names(self, topic: str) -> dict[str, str]:
-        """The publishers of a topic: from gid to node name."""
-        return {gid_of(info): full_name(info) for info in self.get_publishers_info_by_topic(topic)}
 
     def _check_connections(self) -> None:
         """Report incompatible safety publishers and the connected emergency-stop switches to the

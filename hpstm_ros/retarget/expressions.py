@@ -108,9 +108,6 @@ class _Evaluation:
     def _optional(self, node: ast.AST | None) -> Any:
         return None if node is None else self.value(node)
 
-    def _slice(self, node: ast.Slice) -> Any:
-        return slice(*map(self._optional, (node.lower, node.upper, node.step)))
-
     def _dictionary(self, node: ast.Dict) -> Any:
         if None in node.keys:
             raise ValueError("an unpacked dictionary, which is not supported")
