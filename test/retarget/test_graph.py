@@ -333,6 +333,17 @@ def test_one_press_is_heard_among_thousands_of_messages_during_a_stall(graph: Gr
     graph.reaches("stopped", "emergency")
 
 
+def test_a_stop_that_is_repeated_costs_no_command_each_time(graph: Graph) -> None:
+    graph.track()
+    stops: list[None] = []
+    graph.retarget._switch_topics._stopped = lambda: stops.append(None)
+    for _ in range(90):
+        graph.emergency(True)
+    graph.until(lambda: graph.retarget._counts["/emergency_stop"] >= 90)
+    graph.reaches("stopped", "emergency")
+    assert len(stops) == 1
+
+
 def test_an_arm_is_not_held_by_a_dead_mans_switch_that_floods(graph: Graph) -> None:
     graph.track()
     flood = graph.operator.create_publisher(Bool, "/retarget/dead_man", 10)
