@@ -70,8 +70,8 @@ class SwitchTopics:
 
     def _on_emergency_stop(self, limit: RateLimit, message: Bool, source: str) -> None:
         now = self._node.now()
-        flood = self._floods(limit, TOPIC_EMERGENCY_STOP)
-        if flood:
+        before = self._supervisor.state
+        if self._floods(limit, TOPIC_EMERGENCY_STOP):
             why = f"too many messages on {TOPIC_EMERGENCY_STOP}"
             self._supervisor.emergency_stop(now, why, held=False)
         if message.data:
@@ -79,5 +79,5 @@ class SwitchTopics:
             self._supervisor.emergency_stop(now, why, source=source or "switch")
         else:
             self._supervisor.emergency_released(now, source or "switch")
-        if flood or message.data:
+        if self._supervisor.state is not before:
             self._stopped()

@@ -12,7 +12,8 @@ pytest.importorskip(
 import importlib.util
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.utilities import perform_substitutions
 from launch_ros.actions import LifecycleNode
 
 from launch import LaunchContext
@@ -49,6 +50,24 @@ def test_it_declares_the_arguments_of_the_graph(path: Path) -> None:
         entity.name for entity in load(path).entities if isinstance(entity, DeclareLaunchArgument)
     }
     assert declared == set(Graph.load().arguments)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_it_discovers_only_this_machine_by_default(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
+    context = LaunchContext()
+    made: list[Any] = []
+    for entity in load(path).entities:
+        made += entity.execute(context) or []
+    first = next(k for k, action in enumerate(made) if isinstance(action, LifecycleNode))
+    given = {
+        perform_substitutions(context, action.name): perform_substitutions(context, action.value)
+        for action in made[:first]
+        if isinstance(action, SetEnvironmentVariable)
+    }
+    assert given["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
 
 
 def test_bringup_is_the_graph_of_pallas_up() -> None:

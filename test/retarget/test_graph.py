@@ -333,6 +333,17 @@ def test_one_press_is_heard_among_thousands_of_messages_during_a_stall(graph: Gr
     graph.reaches("stopped", "emergency")
 
 
+def test_a_stop_that_is_repeated_costs_no_command_each_time(graph: Graph) -> None:
+    graph.track()
+    stops: list[None] = []
+    graph.retarget._switch_topics._stopped = lambda: stops.append(None)
+    for _ in range(90):
+        graph.emergency(True)
+    graph.until(lambda: graph.retarget._counts["/emergency_stop"] >= 90)
+    graph.reaches("stopped", "emergency")
+    assert len(stops) == 1
+
+
 def test_an_arm_is_not_held_by_a_dead_mans_switch_that_floods(graph: Graph) -> None:
     graph.track()
     flood = graph.operator.create_publisher(Bool, "/retarget/dead_man", 10)
@@ -413,6 +424,47 @@ def test_without_a_switch_that_is_heard_the_arm_is_not_engaged(graph: Graph) -> 
     graph.reaches("tracking")
     beat.cancel()
     graph.reaches("stopped", "silent")
+
+
+@pytest.mark.parametrize("graph", [{"emergency_stop_mode": "connected"}], indirect=True)
+def test_an_arm_is_engaged_only_while_the_switch_is_connected(graph: Graph) -> None:
+    graph.until(lambda: bool(graph.retarget._arm.supervisor._switches._connected))
+    graph.track()
+    graph.operator.destroy_publisher(graph.emergency_switch)
+    graph.reaches("stopped", "switch")
+    graph.until(lambda: graph.call("reset").success)
+    assert "no emergency-stop switch" in graph.call("engage").message
+    graph.operator.create_publisher(Bool, "/emergency_stop", 10)
+    graph.until(lambda: graph.call("engage").success)
+    graph.reaches("tracking")
+
+
+def test_bodies_whose_qos_does_not_match_are_trouble(graph: Graph) -> None:
+    graph.track()
+    graph.operator.create_publisher(BodyPose, "/hpstm/body", qos_profile_sensor_data)
+    graph.reaches("holding", "QoS")
+    assert graph.call("disengage").success
+    assert "QoS" in graph.call("engage").message
+
+
+def test_a_flood_of_bodies_is_cut_and_does_not_stop_the_arm_from_following(graph: Graph) -> None:
+    graph.track()
+    body = graph.operator.create_publisher(BodyPose, "/hpstm/body", 10)
+    graph.until(lambda: body.get_subscription_count() > 0)
+    stranger = graph.body("operator")
+    end = monotonic() + 2.0
+    commands = graph.retarget._arm.figures.commands
+    sent = 0
+    while monotonic() < end:
+        for _ in range(20):
+            body.publish(stranger)
+            sent += 1
+        graph.executor.spin_once(timeout_sec=0.002)
+    assert sent > 1000
+    intake = graph.retarget._intake
+    graph.until(lambda: intake.unexpected + intake.flooded > 500)
+    assert graph.retarget._arm.figures.commands > commands + 50
+    graph.reaches("tracking")
 
 
 def test_a_publisher_of_the_wrong_type_on_a_safety_input_is_trouble(graph: Graph) -> None:

@@ -2,13 +2,18 @@
 kept.
 """
 
+import contextlib
+import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from pallas_ros.body.resources import share
 from pallas_ros.core.errors import PallasError
 from pallas_ros.ros import middleware
 
@@ -76,6 +81,73 @@ def _bound(pid: int) -> set[str]:
         sockets.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
     lines = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
     return {words[1].split(":")[0] for words in lines if words[9] in sockets}
+
+
+def test_both_profiles_shorten_the_wait_for_the_port_of_a_process_that_is_gone() -> None:
+    files = sorted((share() / "config" / "fastdds").glob("*.xml"))
+    assert [path.name for path in files] == ["localhost.xml", "subnet.xml"]
+    for path in files:
+        name = "{http://www.eprosima.com}"
+        root = ElementTree.parse(path).getroot()
+        transports = root.findall(f".//{name}transport_descriptor")
+        shared = [each for each in transports if each.findtext(f"{name}type") == "SHM"]
+        (transport,) = shared
+        assert transport.findtext(f"{name}healthy_check_timeout_ms") == "10"
+        used = [each.text for each in root.findall(f".//{name}userTransports/{name}transport_id")]
+        assert transport.findtext(f"{name}transport_id") in used
+
+
+class _JoinedError(Exception):
+    """Raised where a command would join the graph."""
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove what limits discovery from the environment, and restore it afterwards."""
+    for name in (*LOCAL, *middleware._OWN_SETTINGS, middleware._LOCALHOST_VARIABLE):
+        monkeypatch.setenv(name, "")  # so that it is restored even if it is not set
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "joins"),
+    [
+        (["view"], "pallas_ros.nodes.live.live"),
+        (["record"], "pallas_ros.ros.run.main"),
+        (["replay", "BAG"], "pallas_ros.nodes.player.playing"),
+    ],
+)
+def test_a_command_joins_the_graph_of_this_machine_only(
+    unset: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: list[str],
+    joins: str,
+) -> None:
+    for needed in ("rclpy", "pallas.msg", "viser"):
+        pytest.importorskip(needed)
+    from pallas_ros import cli
+    from pallas_ros.bags.writer import BagWriter
+
+    monkeypatch.chdir(tmp_path)
+    with BagWriter(tmp_path / "BAG"):
+        pass
+    seen: dict[str, str] = {}
+
+    def join(*args: object) -> None:
+        seen.update(os.environ)
+        raise _JoinedError
+
+    module, _, function = joins.rpartition(".")
+    monkeypatch.setattr(importlib.import_module(module), function, join)
+    monkeypatch.setattr(signal, "signal", lambda *args: None)
+    args = [*words, "--port", "0"] if words == ["view"] else words
+    with contextlib.suppress(_JoinedError):  # the command may report it instead
+        cli.main(args)
+    assert seen["ROS_AUTOMATIC_DISCOVERY_RANGE"] in ("LOCALHOST", "SYSTEM_DEFAULT")
+    if seen["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SYSTEM_DEFAULT":
+        (path,) = (seen[name] for name in middleware._PROFILE_VARIABLES if seen.get(name))
+        assert Path(path).name == "localhost.xml"
 
 
 @pytest.mark.skipif(not Path("/proc/net/udp").exists(), reason="reads Linux's list of sockets")
