@@ -228,7 +228,10 @@ def test_clutch_takes_hold_anywhere_without_a_jump(graph: Graph) -> None:
     graph.pressed = False
     graph.reaches("holding")
     graph.stands_still()
-    graph.frame += 110  # the operator moves while the switch is released
+    moved = graph.frame + 110
+    graph.moving = True  # the operator moves while the switch is released
+    graph.until(lambda: graph.frame >= moved)
+    graph.moving = False
     held = graph.q
     graph.pressed = True
     graph.reaches("tracking")
