@@ -53,7 +53,6 @@ class HpstmNode(PallasNode):
         names = partial(publisher_names, self, s["input_topic"])
         publisher = OnePublisher(names, lambda: True, s["input_publisher"], until_silent=True)
         self._intake = Intake(RateLimit(_MOST_BODIES_HZ), publisher)
-        self._refused = 0
         self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True, intake=self._intake)
         self.every(1 / MODEL_RATE_HZ, self._on_time)
 
@@ -71,13 +70,11 @@ class HpstmNode(PallasNode):
 
     def _foreign(self) -> str:
         """A remark about bodies that were refused since the last call, or empty."""
-        refused = self._intake.unexpected
-        new = refused - self._refused
-        self._refused = refused
-        if not new:
-            return ""
+        count = self._intake.strangers()
         topic = self.settings["input_topic"]
-        return f"{new} bodies of another publisher of {topic} were refused: stop it"
+        return (
+            f"{count} bodies of another publisher of {topic} were refused: stop it" if count else ""
+        )
 
     def _on_body(self, data: bytes) -> None:
         self._publish(self._bodies.push(body_from_bytes(data), self.now()))

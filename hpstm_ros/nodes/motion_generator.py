@@ -80,9 +80,9 @@ class MotionGeneratorNode(PallasNode):
             self._predictions = self.advertise(BodyPrediction, TOPIC_PREDICTION)
             self.every(1 / PREDICTION_HZ, self._predict)
         names = partial(publisher_names, self, s["operator_topic"])
-        publisher = OnePublisher(names, lambda: True, until_silent=True)
-        limit = Intake(RateLimit(_OPERATOR_HZ), publisher)
-        self.subscribe(BodyPose, s["operator_topic"], self._on_body, raw=True, intake=limit)
+        publisher = OnePublisher(names, lambda: True, s["operator_publisher"], until_silent=True)
+        self._intake = Intake(RateLimit(_OPERATOR_HZ), publisher)
+        self.subscribe(BodyPose, s["operator_topic"], self._on_body, raw=True, intake=self._intake)
         self.every(FEEDBACK_S, self._update_goal)
         self.serve_action(GenerateMotion, ACTION_GENERATE, self._execute)
 
@@ -105,6 +105,9 @@ class MotionGeneratorNode(PallasNode):
         """Report the current goal."""
         if not self.active:
             return Health()
+        if strangers := self._intake.strangers():
+            topic = self.settings["operator_topic"]
+            return Health(1, f"{strangers} bodies of another publisher of {topic} were refused")
         if self._goal is not None:
             return Health(0, f"'{self._goal.request.text[:40]}' {self._stage()[0]}")
         if self._takeover.operator_leads:

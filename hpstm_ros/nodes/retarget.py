@@ -234,7 +234,8 @@ class RetargetNode(PallasNode):
         self._checks += 1
         for topic, (kind, profiles) in _SAFETY_INPUTS.items():
             count = self.count_publishers(topic)
-            if self._publisher_counts.get(topic) == count and self._checks % _EVERY_CHECK:
+            known = self._publisher_counts.get(topic) == count and topic != TOPIC_EMERGENCY_STOP
+            if known and self._checks % _EVERY_CHECK:
                 continue
             self._publisher_counts[topic] = count
             publishers = self.get_publishers_info_by_topic(topic)

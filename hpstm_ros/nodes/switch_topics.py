@@ -11,7 +11,7 @@ from std_msgs.msg import Bool
 from hpstm_ros.safety.supervisor import Supervisor
 from pallas_ros.body.names import TOPIC_DEAD_MAN, TOPIC_EMERGENCY_STOP
 from pallas_ros.ros.intake import RateLimit
-from pallas_ros.ros.matching import gid_of, hears, unlatched
+from pallas_ros.ros.matching import gid_of, hears, knows_publishers, unlatched
 from pallas_ros.ros.node import PallasNode
 from pallas_ros.ros.qos import SWITCH, SWITCH_LATCHED, SWITCH_RELIABLE
 
@@ -19,9 +19,11 @@ BOOL: Final = "std_msgs/msg/Bool"
 _MOST_HZ = 1000.0
 """Messages of all switches of a topic; more are a fault, since one of them may have been lost.
 
-A queue that overflows always exceeds the limit: it holds 1000 messages, and the limit allows 250
-at once.
+A queue that overflows while the node stalls exceeds the limit: it holds 1000 messages, and the
+limit allows 250 at once.
 """
+_ANY_SWITCH = "switch"
+"""Name of all switches together, if messages do not say who sent them."""
 _MATCHING = (SWITCH_RELIABLE, SWITCH_LATCHED)
 """Subscribed to when a publisher matches; otherwise both sides would warn of their QoS."""
 
@@ -48,7 +50,8 @@ class SwitchTopics:
 
     def connected(self, publishers: Sequence[Any]) -> str:
         """Take the publishers of `/emergency_stop`; returns why one is a fault, or empty."""
-        switches = {gid_of(p) for p in publishers if hears(p, BOOL, (SWITCH,))}
+        heard = [publisher for publisher in publishers if hears(publisher, BOOL, (SWITCH,))]
+        switches = {gid_of(p) if knows_publishers() else _ANY_SWITCH for p in heard}
         self._supervisor.emergency_switches(self._node.now(), switches)
         for qos in _MATCHING:
             if qos not in self._matched and any(hears(p, BOOL, (qos,)) for p in publishers):
@@ -76,8 +79,8 @@ class SwitchTopics:
             self._supervisor.emergency_stop(now, why, held=False)
         if message.data:
             why = TOPIC_EMERGENCY_STOP
-            self._supervisor.emergency_stop(now, why, source=source or "switch")
+            self._supervisor.emergency_stop(now, why, source=source or _ANY_SWITCH)
         else:
-            self._supervisor.emergency_released(now, source or "switch")
+            self._supervisor.emergency_released(now, source or _ANY_SWITCH)
         if self._supervisor.state is not before:
             self._stopped()

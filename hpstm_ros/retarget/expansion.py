@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,7 +64,8 @@ def _answer(path: Path) -> dict[str, str]:
     """The text of an expansion, or the reason why there is none."""
     # Isolated (-I), without the current folder: a robot's folder may contain a file xacro.py.
     modules = "\n".join(os.path.abspath(entry) for entry in sys.path if entry)
-    command = [sys.executable, "-I", "-c", _START, modules, str(path), str(CPU_S)]
+    set_here = json.dumps(sorted(os.environ))  # names only
+    command = [sys.executable, "-I", "-c", _START, modules, str(path), str(CPU_S), set_here]
     try:
         with _own_packages(path) as environment:
             done = subprocess.run(
@@ -79,8 +81,15 @@ def _answer(path: Path) -> dict[str, str]:
     except subprocess.TimeoutExpired:
         return {"reason": f"it takes more than {_WALL_S} s"}
     except ValueError:
-        return {"reason": f"it takes more than {CPU_S} s of CPU time, or too much memory"}
+        return {"reason": _ended_by(done.returncode)}
     return {str(key): str(value) for key, value in answer.items()}
+
+
+def _ended_by(status: int) -> str:
+    """Why the process ended without an answer."""
+    if status in (-signal.SIGXCPU, -signal.SIGKILL):
+        return f"it takes more than {CPU_S} s of CPU time, or too much memory"
+    return f"the process of xacro ended with status {status}"
 
 
 @contextlib.contextmanager

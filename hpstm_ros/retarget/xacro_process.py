@@ -40,16 +40,20 @@ _REPLACED = ("_global_symbols", "abs_filename_spec", "parse", "safe_eval", "subs
 
 
 def main() -> None:
-    """Expand a file; arguments: path, seconds of CPU time. Prints the text or reason as JSON."""
+    """Expand a file; prints the text or reason as JSON.
+
+    Arguments: path, seconds of CPU time, names of the parent's environment variables as JSON.
+    """
     path = sys.argv[1]
     seconds = int(sys.argv[2])
+    variables = frozenset(json.loads(sys.argv[3]))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = sys.stdout
     sys.stdout = sys.stderr  # messages of the file
     try:
-        answer = {"text": expand(path)}
+        answer = {"text": expand(path, variables)}
     except MemoryError:
         answer = {"reason": _TOO_LARGE}
     except RecursionError:
@@ -59,8 +63,13 @@ def main() -> None:
     json.dump(answer, out)
 
 
-def expand(path: str) -> str:
+def expand(path: str, variables: frozenset[str] = frozenset()) -> str:
     """Return the URDF of a xacro file, with its default arguments.
+
+    Args:
+        path: of the file.
+        variables: names of environment variables that are set, but not read: a file that uses one
+            of them is rejected, because its default would give another robot.
 
     Raises:
         Exception: it cannot be expanded.
@@ -68,14 +77,14 @@ def expand(path: str) -> str:
     import xacro
     import xacro.substitution_args
 
-    _restrict(xacro)
+    _restrict(xacro, variables)
     text = str(xacro.process_file(path).toxml())
     if len(text) > MAX_BYTES:
         raise PallasError(f"it expands to {len(text) >> 20} MB (at most {MAX_BYTES >> 20} MB)")
     return text
 
 
-def _restrict(xacro: ModuleType) -> None:
+def _restrict(xacro: ModuleType, variables: frozenset[str]) -> None:
     """Replace what evaluates expressions and opens files in the package.
 
     Raises:
@@ -111,6 +120,12 @@ def _restrict(xacro: ModuleType) -> None:
     def refuse(*_: Any) -> Any:
         raise PallasError("it uses $(eval ...) or a similar function, which is not supported")
 
+    def optional_variable(name: str, default: str) -> str:
+        if name in variables:
+            raise PallasError(f"it reads the environment variable {name}, which is not supported")
+        return default
+
+    xacro.substitution_args._eval_optenv = optional_variable
     for table in (symbols, symbols["xacro"]):
         dict.__setitem__(table, "load_yaml", load_yaml)
     for name, own in (("safe_eval", safe_eval), ("load_yaml", load_yaml), ("parse", parse)):

@@ -168,9 +168,11 @@ class Supervisor:
 
     def dead_man(self, now: int, pressed: bool, source: str = "") -> None:
         """Take the state of the dead-man switch ``source``. With several switches, all must be
-        held, and one that falls silent while held counts as released.
+        held, and one that falls silent counts as released until the arm is engaged anew.
         """
         self._clock(now)
+        if not self._engaged():
+            self._dead_man.forget_silent(now)
         self._dead_man.report(now, pressed, source)
 
     def sent(self, now: int) -> None:

@@ -108,9 +108,8 @@ class EmergencySwitches:
 class DeadManSwitches:
     """Dead-man switches, by source: the arm may move while all of them are held.
 
-    A switch that was released may leave. One that falls silent while held has failed: it counts as
-    released until it reports again or a human engages the arm anew (`forget_silent`), and no other
-    switch replaces it.
+    A switch that falls silent has failed: it counts as released until it reports again or a human
+    engages the arm anew (`forget_silent`), and no other switch replaces it.
     """
 
     def __init__(self, settings: SupervisorSettings) -> None:
@@ -120,11 +119,6 @@ class DeadManSwitches:
 
     def report(self, now: int, held: bool, source: str) -> None:
         """A switch reports whether it is held."""
-        self._known = {
-            name: (when, holds)
-            for name, (when, holds) in self._known.items()
-            if holds or self._fresh(now, when)
-        }
         if source not in self._known and len(self._known) >= _MOST:
             self._known[_OTHERS] = (now, False)
         else:
@@ -132,11 +126,12 @@ class DeadManSwitches:
 
     def wrong(self, now: int) -> str:
         """Why the arm must not move, or empty while the switches are held."""
-        fresh = [holds for when, holds in self._known.values() if self._fresh(now, when)]
-        silent = any(holds and not self._fresh(now, when) for when, holds in self._known.values())
-        if not fresh or not all(fresh):
+        fresh = [self._fresh(now, when) for when, _ in self._known.values()]
+        if not any(fresh) or not all(holds for _, holds in self._known.values()):
             return "the dead-man switch is released"
-        return "a dead-man switch is silent; press it, or engage again without it" if silent else ""
+        if not all(fresh):
+            return "a dead-man switch is silent; press it, or engage again without it"
+        return ""
 
     def forget_silent(self, now: int) -> None:
         """Forget the switches that do not report, as a human demands."""

@@ -2,7 +2,6 @@
 stored in a file.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -164,14 +163,15 @@ class Bodies:
         name = body.body_id
         if name in self._streams:
             stream = self._streams[name]
-            if stream.source != name and body.stamp - stream.own < _ABSENT_NS:
-                self._part(lambda other, was: was == name)
+            returned = 0 <= body.stamp - stream.own < _ABSENT_NS
+            if stream.source != name and (returned or _same_frame(stream, body)):
+                self._part({other for other, was in self._renamed.items() if was == name})
             return body
         was = self._renamed.get(name)
         if was is not None and was in self._streams:
             if not _same_frame(self._streams[was], body):
                 return replace(body, body_id=was)
-            self._part(lambda other, was: other == name)
+            self._part({name})
         if name in self._apart:
             return body
         near = [o for o, stream in self._streams.items() if _continues(stream, body, now)]
@@ -182,9 +182,9 @@ class Bodies:
         self._renamed[name] = near[0]
         return replace(body, body_id=near[0])
 
-    def _part(self, which: Callable[[str, str], bool]) -> None:
+    def _part(self, others: set[str]) -> None:
         """Separate ids that appeared in the same frame: they are different people."""
-        for other in [other for other, was in self._renamed.items() if which(other, was)]:
+        for other in others:
             del self._renamed[other]
             if len(self._apart) >= _MOST_NAMES:
                 self._apart.clear()

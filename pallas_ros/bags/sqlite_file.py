@@ -114,7 +114,9 @@ class SqliteFile:
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST)
         database.execute("PRAGMA ignore_check_constraints = ON")
         interval = 10_000
-        left = (_STEPS + _STEPS_PER_BYTE * self._path.stat().st_size) // interval
+        log = self._path.with_name(f"{self._path.name}-wal")
+        size = self._path.stat().st_size + (log.stat().st_size if log.is_file() else 0)
+        left = (_STEPS + _STEPS_PER_BYTE * size) // interval
 
         def count() -> int:
             nonlocal left

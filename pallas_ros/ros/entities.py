@@ -27,6 +27,7 @@ from pallas_ros.ros.actions import Action, Execute
 from pallas_ros.ros.described import DescribedNode
 from pallas_ros.ros.health import Tally
 from pallas_ros.ros.intake import Intake
+from pallas_ros.ros.matching import knows_publishers
 from pallas_ros.ros.periodic import Periodic
 from pallas_ros.ros.qos import STREAM
 
@@ -362,6 +363,6 @@ def _message_and_info(arrived: tuple[Any, ...]) -> tuple[Any, Any]:
 
 
 def _source(info: Any) -> str:
-    """Return the publisher's gid in hexadecimal; empty if the middleware does not provide it."""
+    """Return the publisher's gid in hexadecimal; empty if it is not known (`knows_publishers`)."""
     gid = (info or {}).get("publisher_gid")
-    return bytes(gid["data"]).hex() if gid else ""
+    return bytes(gid["data"]).hex() if gid and knows_publishers() else ""

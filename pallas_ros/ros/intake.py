@@ -49,7 +49,8 @@ class OnePublisher:
     """Accept one publisher at a time; while ``locked``, no other can take its place.
 
     With an ``expected`` name only nodes of that name are accepted, and a restarted one may take
-    over after the previous one went silent. Names can be forged; only SROS2 prevents that.
+    over after the previous one went silent. Names can be forged; only SROS2 prevents that. An empty
+    gid is that of an unknown publisher: all publishers of the topic must then have the name.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class OnePublisher:
 
     def admits(self, gid: str, now: int) -> bool:
         """Whether to accept a message of the publisher that arrived at ``now`` (ns, monotonic)."""
+        unsure = gid != self._chosen or not gid
+        if self._expected and unsure and not self._is_expected(gid, now):
+            return False
         if gid != self._chosen:
-            if self._expected and not self._is_expected(gid, now):
-                return False
             silent = self._replaceable and now - self._last_message > _GONE_NS
             if self._chosen is not None and self._locked() and not silent:
                 return False
@@ -90,6 +92,10 @@ class OnePublisher:
         if gid not in self._known and now - self._last_lookup > _LOOKUP_INTERVAL_NS:
             self._known = self._names()
             self._last_lookup = now
+        if not gid:
+            return bool(self._known) and all(
+                named(name, self._expected) for name in self._known.values()
+            )
         return gid in self._known and named(self._known[gid], self._expected)
 
 
@@ -106,6 +112,13 @@ class Intake:
         self._rate = rate
         self._publisher = publisher
         self.flooded = self.unexpected = 0
+        self._reported = 0
+
+    def strangers(self) -> int:
+        """Messages of other publishers that were rejected since the last call."""
+        count = self.unexpected - self._reported
+        self._reported = self.unexpected
+        return count
 
     def admits(self, gid: str, now: int) -> bool:
         """Whether to accept a message of the publisher that arrived at ``now`` (ns, monotonic)."""

@@ -1,8 +1,11 @@
 """Find publishers and subscriptions that do not match: wrong type or incompatible QoS."""
 
 from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import rclpy
 from rclpy.qos import (
     DurabilityPolicy,
     QoSCompatibility,
@@ -10,6 +13,23 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_check_compatible,
 )
+
+_GID_SINCE = (9, 1, 1)
+"""Version of rclpy (Kilted) that passes the publisher's gid with a message (rclpy issue 1466)."""
+
+
+@cache
+def knows_publishers() -> bool:
+    """Whether a message says which of the publishers in the graph sent it.
+
+    rclpy of Humble and Jazzy does not, and the gids of rmw_cyclonedds are not those of its graph
+    (ros2/rmw_cyclonedds issue 377).
+    """
+    try:
+        numbers = tuple(int(part) for part in version("rclpy").split(".")[:3])
+    except (PackageNotFoundError, ValueError):
+        return False
+    return numbers >= _GID_SINCE and "fastrtps" in rclpy.get_rmw_implementation_identifier()
 
 
 def gid_of(info: Any) -> str:

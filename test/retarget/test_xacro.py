@@ -1,7 +1,6 @@
 """xacro files are untrusted: they are expanded, but cannot run code, wait, or fill the memory."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -92,8 +91,12 @@ def test_a_substitution_cannot_evaluate_python(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    optional = '<link name="$(optenv SECRET_KEY none)"/>'
+    assert 'name="none"' in expanded(tmp_path, optional)
     monkeypatch.setenv("SECRET_KEY", "abc")
-    assert 'name="none"' in expanded(tmp_path, '<link name="$(optenv SECRET_KEY none)"/>')
+    with pytest.raises(PallasError, match="SECRET_KEY, which is not supported"):
+        expanded(tmp_path, optional)
     with pytest.raises(PallasError, match="SECRET_KEY"):
         expanded(tmp_path, '<link name="$(env SECRET_KEY)"/>')
 
@@ -122,10 +125,8 @@ def test_an_endless_file_is_refused(
 ) -> None:
     monkeypatch.setattr(expansion, "CPU_S", 2)
     os.mkfifo(tmp_path / "pipe")
-    begun = time.monotonic()
     with pytest.raises(PallasError, match=r"xacro cannot expand it"):
         expanded(tmp_path, ENDLESS[name])
-    assert time.monotonic() - begun < 20
 
 
 def test_a_value_that_is_too_large_is_named(tmp_path: Path) -> None:

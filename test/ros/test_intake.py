@@ -56,6 +56,22 @@ def test_only_the_node_that_is_expected_is_listened_to_and_may_be_restarted() ->
     assert not exact.admits("a", NS)
 
 
+def test_without_gids_every_publisher_must_have_the_name() -> None:
+    """rclpy of Humble and Jazzy does not say who published a message."""
+    names = {"a": "/hpstm"}
+    one = OnePublisher(lambda: dict(names), lambda: True, "hpstm")
+    assert one.admits("", NS)
+    assert one.admits("", NS + 1)
+    names["b"] = "/else"
+    assert not one.admits("", NS + NS // 2)
+    del names["b"]
+    assert one.admits("", 2 * NS)
+    names.clear()
+    assert not one.admits("", 3 * NS)
+    anybody = OnePublisher(dict, lambda: True, until_silent=True)
+    assert anybody.admits("", NS) and anybody.admits("", NS + 1)
+
+
 def test_any_publisher_may_be_replaced_after_it_went_silent() -> None:
     one = OnePublisher(dict, lambda: True, until_silent=True)
     assert one.admits("a", NS)

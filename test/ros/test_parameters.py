@@ -107,3 +107,13 @@ def test_the_supervisor_checks_its_settings_itself_and_agrees_with_the_node() ->
             SupervisorSettings(**{name: value})
         with pytest.raises(PallasError, match=name):
             SupervisorSettings(**{name: limits[1] + 0.01})
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_files_can_be_set_at_start_only(node: str) -> None:
+    """Anybody on the graph can set the other parameters while the node runs."""
+    words = ("file", "folder", "path", "model;", "network")
+    for name, parameter in described(node).items():
+        text = parameter.description.lower()
+        if parameter.type == "string" and not parameter.choices:
+            assert parameter.read_only or not any(word in text for word in words), name

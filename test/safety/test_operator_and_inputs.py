@@ -280,6 +280,19 @@ def test_a_dead_mans_switch_that_falls_silent_while_held_is_not_replaced_by_anot
     assert rig.state is S.TRACKING
 
 
+def test_a_released_dead_mans_switch_that_falls_silent_stays_released() -> None:
+    """Somebody released it because of danger, and then its radio failed."""
+    rig = Rig(require_dead_man=True)
+    hold(rig, 20, one=True, two=True)
+    rig.engaged()
+    hold(rig, 500, one=True, two=True)
+    hold(rig, 3, one=True, two=False)
+    hold(rig, 500, one=True)
+    assert rig.state is S.HOLDING
+    hold(rig, 500, one=True, two=True)
+    assert rig.state is S.TRACKING
+
+
 def test_of_two_switches_both_must_be_released() -> None:
     rig = Rig().tracking()
     rig.supervisor.emergency_stop(rig.now, "one", source="1")

@@ -193,3 +193,31 @@ def test_bone_lengths_that_cannot_be_saved_cost_no_body(tmp_path: Path) -> None:
     out = run(bodies, ([person(SECOND + k * FRAME, "1")] for k in range(300)))
     assert out[-1].stamp >= SECOND + 295 * FRAME
     assert "bones_file" in bodies.recent_remark(SECOND + 300 * FRAME)
+
+
+def test_two_ids_in_one_frame_are_two_people_although_the_second_is_seen_rarely() -> None:
+    bodies = Bodies(settings())
+    out = run(bodies, ([person(SECOND + k * FRAME, "a")] for k in range(30)))
+
+    def frames() -> Iterator[list[BodyFrame]]:
+        for k in range(31, 120):
+            stamp = SECOND + k * FRAME
+            bystander = person(stamp, "b", (0.1, 0.15))
+            yield [bystander, person(stamp, "a")] if k % 9 == 0 else [bystander]
+
+    out = run(bodies, frames())
+    bystander = person(SECOND, "b", (0.1, 0.15)).positions[0, 0]
+    late = [body for body in out[-40:] if abs(body.positions[0, 0] - bystander) < 0.03]
+    assert late
+    assert {body.body_id for body in late} == {"b"}
+
+
+def test_a_replay_that_starts_again_does_not_separate_a_renamed_person() -> None:
+    bodies = Bodies(settings())
+    once = [[person(SECOND + k * FRAME, "a" if k < 30 else "b")] for k in range(60)]
+    run(bodies, iter(once))
+    late = 60 * FRAME
+    out = []
+    for k, frame in enumerate(once * 2):
+        out += bodies.push(frame[0], SECOND + late + k * FRAME)
+    assert {body.body_id for body in out[-30:]} == {"a"}
