@@ -1,5 +1,5 @@
-"""Replaces the operator in demonstrations: engages the arm once bodies arrive, and holds the
-dead-man switch.
+"""Replaces the operator in demonstrations: engages the arm once bodies arrive, holds the dead-man
+switch, and engages again without a switch that somebody else left behind.
 
 The graph starts it only for a simulated arm: a human must hold the switch of a real arm.
 """
@@ -17,6 +17,8 @@ from pallas_ros.ros.node import Health, PallasNode
 _MOST_HZ = 1000.0
 """Messages of one publisher above this rate are discarded."""
 ASK_AGAIN_NS = 500_000_000
+HELD_BACK_NS = 2_000_000_000
+"""If another dead-man switch keeps the arm from moving for this long, it is engaged again."""
 STREAMS_NS = 200_000_000
 """Longest gap between bodies of a continuous stream."""
 
@@ -29,14 +31,16 @@ class OperatorNode(PallasNode):
         super().__init__("operator", **kwargs)
 
     def configure(self) -> None:
-        """Subscribe to bodies and the supervisor's status, and create the service client."""
+        """Subscribe to bodies and the supervisor's status, and create the service clients."""
         self._since = 0
         self._last_body = 0
         self._requested_at = 0
         self._engaged = False
+        self._held_back_since = self.now()
         self._answer = ""
         self._dead_man = self.advertise(Bool, TOPIC_DEAD_MAN)
         self._engage = self.create_client(Trigger, "/retarget/engage")
+        self._disengage = self.create_client(Trigger, "/retarget/disengage")
         bodies = Intake(RateLimit(_MOST_HZ))
         self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body, raw=True, intake=bodies)
         status = Intake(RateLimit(_MOST_HZ))
@@ -48,9 +52,10 @@ class OperatorNode(PallasNode):
         self._dead_man.publish(Bool(data=False))
 
     def cleanup(self) -> None:
-        """Destroy the service client."""
-        if getattr(self, "_engage", None) is not None:
-            self.destroy_client(self._engage)
+        """Destroy the service clients."""
+        for client in ("_engage", "_disengage"):
+            if getattr(self, client, None) is not None:
+                self.destroy_client(getattr(self, client))
 
     def health(self) -> Health:
         """Report whether the arm is engaged."""
@@ -64,6 +69,12 @@ class OperatorNode(PallasNode):
 
     def _on_status(self, message: SupervisorStatus) -> None:
         self._engaged = message.engaged
+        now = self.now()
+        if not message.engaged or message.dead_man:
+            self._held_back_since = now
+        elif now - self._held_back_since > HELD_BACK_NS and self._disengage.service_is_ready():
+            self._held_back_since = now
+            self._disengage.call_async(Trigger.Request())
 
     def _press(self) -> None:
         self._dead_man.publish(Bool(data=True))

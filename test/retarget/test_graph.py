@@ -551,6 +551,28 @@ def test_bounds_set_at_launch_survive_a_cleanup(ros_nodes: list[Any]) -> None:
         node.set_parameters([Parameter(name, value=less)])
 
 
+def test_the_operator_node_engages_again_without_a_switch_that_was_left_behind(
+    graph: Graph,
+) -> None:
+    node = OperatorNode()
+    graph.executor.add_node(node)
+    node.bring("configure")
+    node.bring("activate")
+    try:
+        graph.until(lambda: graph.status.state_name == "tracking", 60.0)
+        other = rclpy.create_node("other")
+        switch = other.create_publisher(Bool, "/retarget/dead_man", 10)
+        graph.until(lambda: switch.get_subscription_count() > 0)
+        graph.until(lambda: bool(switch.publish(Bool(data=True))) or graph.status.engaged)
+        graph.reaches("holding", "silent")
+        graph.reaches("tracking")
+        other.destroy_node()
+    finally:
+        graph.executor.remove_node(node)
+        node.stop()
+        node.destroy_node()
+
+
 def test_the_operator_node_releases_the_switch_when_it_leaves(ros_nodes: list[Any]) -> None:
     node = OperatorNode()
     listener = rclpy.create_node("listener")
