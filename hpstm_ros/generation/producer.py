@@ -157,9 +157,7 @@ def _end(start: Motion | None) -> Place:
     """Place and heading of the last body of the start; the origin if there is no start."""
     if start is None:
         return Place()
-    features, place = rep.from_motion(start)
-    q, root, _ = rep.decode(rep.placed(features[-1:], place))
-    return rep.place_of(q[0, 0], root[0])
+    return rep.place_of(start.rotations[-1, 0], start.positions[-1, 0])
 
 
 def _alignment() -> Callable[[Motion, str], float] | None:

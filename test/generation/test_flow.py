@@ -18,8 +18,11 @@ from hpstm_ros.model.hpstm_gen import HpstmGen
 from hpstm_ros.train.contexts import ContextShares, draw_context, seen_pattern
 from hpstm_ros.train.generator import GenBatch, GenWeights, gen_loss
 from hpstm_ros.train.released import start_from
+from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.motion import resample
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion, resample
+from pallas_ros.body.skeleton import Skeleton
 
 
 def quiet(stage: str, part: float) -> None:
@@ -76,6 +79,24 @@ def test_a_produced_motion_begins_where_the_start_ends(tiny_flow):
     outcome = producer.produce(Request(seconds=1.0, steps=4, start=start))
     first = outcome.candidates[0].motion.positions[0, 0]
     assert np.linalg.norm(first[:2] - [2.0, 1.0]) < 1.0
+
+
+@pytest.mark.parametrize("height", [1.55, 1.95])
+def test_a_start_of_any_size_is_continued_at_its_place(tiny_flow, height):
+    rest = resting(1.0)
+    skeleton = Skeleton.from_height(height)
+    turn = rotations.about_z(np.full((len(rest), 1), 1.0))
+    q = rotations.multiply(np.broadcast_to(turn, rest.rotations.shape), rest.rotations)
+    root = np.tile([40.0, 20.0, skeleton.rest_positions[0, 2]], (len(rest), 1))
+    start = Motion(rep.FPS, np.asarray(forward_kinematics(skeleton, q, root)), q)
+    producer = Producer(
+        score=lambda motion, text: 50.0,
+        generators={"flow": FlowGenerator(tiny_flow)},
+        refuses=lambda motion: None,
+    )
+    outcome = producer.produce(Request(seconds=1.0, steps=4, start=start))
+    first = outcome.candidates[0].motion.positions[0, 0]
+    assert np.linalg.norm(first[:2] - [40.0, 20.0]) < 1.0
 
 
 def test_predictions_follow_the_body(tiny_expectation):
