@@ -21,6 +21,8 @@ from pallas_ros.files.parameters import described
 
 _PARAMETERS = described("motion_generator")
 SECONDS = (0.5, 30.0)
+LONGEST_S = {"latent": 10.0, "tokens": 10.0, "tokens_original": 10.0}
+"""s, longest motion of generators that have a limit of their own, by name."""
 CANDIDATES = (1, 8)
 STEPS = _PARAMETERS["steps"].bounds
 GUIDANCE = _PARAMETERS["guidance"].bounds
@@ -159,6 +161,11 @@ def _check_hand(target: HandTarget, seconds: float) -> None:
             f" {target.time:g} s the hand can be {REACH_M + WALK_M_S * target.time:.2f} m from the"
             " start"
         )
+
+
+def longest_s(model: str) -> float:
+    """Longest duration in s to request from the generator called ``model``."""
+    return LONGEST_S.get(model, SECONDS[1])
 
 
 def parse_hand(words: Sequence[str]) -> HandTarget:
