@@ -117,7 +117,7 @@ class MotionGeneratorNode(PallasNode):
         frame = body_from_bytes(data)
         if GENERATED in frame.remarks or LEADS in frame.remarks:
             return
-        self._predictor.push(frame)
+        self._predictor.push(frame, self.now())
         if self.settings["play"]:
             self._publish(self._takeover.operator(frame))
 
@@ -152,7 +152,7 @@ class MotionGeneratorNode(PallasNode):
         return response
 
     def _predict(self) -> None:
-        bodies = self._predictor.predict()
+        bodies = self._predictor.predict(self.now())
         if not bodies:
             return
         message = BodyPrediction(body_id=bodies[0].body_id)
@@ -201,7 +201,7 @@ class MotionGeneratorNode(PallasNode):
         )
         start = self._playback.at_rest()
         if goal.start == GenerateMotion.Goal.START_CURRENT:
-            past = self._predictor.past
+            past = self._predictor.past_at(self.now())
             if past is None:
                 raise PallasError(
                     f"no body came on {self.settings['operator_topic']} in the last second: start"

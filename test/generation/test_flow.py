@@ -10,7 +10,7 @@ import torch
 
 from hpstm_ros.generation import representation as rep
 from hpstm_ros.generation.flow import FlowGenerator, Known, ancestral, states
-from hpstm_ros.generation.prediction import Predictor
+from hpstm_ros.generation.prediction import FRESH_NS, Predictor
 from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import HandTarget, Request, check, parse_hand, resting
 from hpstm_ros.generation.stream import bodies_of
@@ -101,14 +101,25 @@ def test_a_start_of_any_size_is_continued_at_its_place(tiny_flow, height):
 
 def test_predictions_follow_the_body(tiny_expectation):
     predictor = Predictor(tiny_expectation)
-    assert predictor.predict() == []
+    assert predictor.predict(0) == []
     for body in bodies_of(resample(resting(1.5), 60.0)):
-        predictor.push(body)
-    ahead = predictor.predict()
+        predictor.push(body, body.stamp)
+    ahead = predictor.predict(body.stamp)
     assert len(ahead) == 10
     assert ahead[-1].stamp - predictor.newest == pytest.approx(1e9, abs=5e7)
     assert np.isfinite(ahead[-1].covariance).all()
     assert (np.linalg.eigvalsh(ahead[-1].covariance) > 0).all()
+
+
+def test_a_body_that_left_is_neither_continued_nor_predicted(tiny_expectation):
+    predictor = Predictor(tiny_expectation)
+    for body in bodies_of(resample(resting(1.5), 60.0)):
+        predictor.push(body, body.stamp)
+    soon = body.stamp + FRESH_NS
+    assert predictor.past_at(soon) is not None
+    assert len(predictor.predict(soon)) == 10
+    assert predictor.past_at(soon + 1) is None
+    assert predictor.predict(soon + 1) == []
 
 
 @pytest.mark.parametrize(
