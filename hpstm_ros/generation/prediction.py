@@ -14,6 +14,7 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINTS
+from pallas_ros.body.presence import IN_VIEW_NS
 from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
@@ -29,7 +30,8 @@ _PERIOD_NS = round(1e9 / FPS)
 class Predictor:
     """Stores the last second of the operator's body, and predicts the next one.
 
-    What is stored is used until `FRESH_NS` after the last body came.
+    The operator is the person who came first; bodies of others are ignored until the operator has
+    been silent for `IN_VIEW_NS`. What is stored is used until `FRESH_NS` after the last body came.
 
     Args:
         expectation: the network; if None, only the past is stored.
@@ -38,6 +40,7 @@ class Predictor:
     def __init__(self, expectation: Expectation | None = None) -> None:
         self._expectation = expectation
         self._past: deque[BodyFrame] = deque(maxlen=OVERLAP)
+        self._id: str | None = None
         self._came = 0
 
     def push(self, frame: BodyFrame, now: int) -> None:
@@ -45,6 +48,11 @@ class Predictor:
 
         A gap, a step back in time or an invalid joint clears the stored second.
         """
+        if frame.body_id != self._id:
+            if self._id is not None and abs(now - self._came) <= IN_VIEW_NS:
+                return
+            self._past.clear()
+        self._id = frame.body_id
         self._came = now
         usable = frame.valid.all() and np.isfinite(frame.positions).all()
         if self._past and not 0 < frame.stamp - self._past[-1].stamp < 10 * _PERIOD_NS:

@@ -122,6 +122,26 @@ def test_a_body_that_left_is_neither_continued_nor_predicted(tiny_expectation):
     assert predictor.predict(soon + 1) == []
 
 
+@pytest.mark.parametrize("late", [-(2 * 10**6), 0, 2 * 10**6])
+def test_a_second_person_is_not_mixed_with_the_operator(late):
+    predictor = Predictor()
+    for body in bodies_of(resample(resting(1.5), 60.0), "operator"):
+        other = replace(
+            body, body_id="other", stamp=body.stamp + late, positions=body.positions + 3.0
+        )
+        predictor.push(body, body.stamp)
+        predictor.push(other, body.stamp)
+    past = predictor.past_at(body.stamp)
+    assert past is not None
+    np.testing.assert_allclose(past.positions[:, 0, 0], 0.0, atol=1e-6)
+    for step in range(120):  # the operator has left
+        later = body.stamp + step * 16_666_667
+        predictor.push(replace(other, stamp=later), later)
+    past = predictor.past_at(later)
+    assert past is not None
+    np.testing.assert_allclose(past.positions[:, 0, 0], 3.0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
