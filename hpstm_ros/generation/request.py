@@ -31,6 +31,7 @@ REACH_M = 0.95
 WALK_M_S = 1.5
 """m/s, assumed walking speed towards a hand target."""
 HAND_HEIGHT_M = (0.0, 2.3)
+MOST_HANDS = 16
 SIDES = ("left", "right")
 
 Progress = Callable[[str, float], None]
@@ -116,8 +117,7 @@ def check(request: Request) -> Request:
         len(start) and np.isfinite(start.positions).all() and np.isfinite(start.rotations).all()
     ):
         raise PallasError("the start contains values that are not finite: give a valid body")
-    for target in request.hands:
-        _check_hand(target, request.seconds)
+    _check_hands(request.hands, request.seconds)
     return Request(**{**vars(request), "text": text})
 
 
@@ -140,6 +140,22 @@ def _within(name: str, value: float, bounds: tuple[float, float], unit: str = ""
         raise PallasError(
             f"the {name} is {value:g}{unit}, but must be from {low:g} to {high:g}{unit}"
         )
+
+
+def _check_hands(hands: Sequence[HandTarget], seconds: float) -> None:
+    if len(hands) > MOST_HANDS:
+        raise PallasError(
+            f"the request has {len(hands)} hand targets, but at most {MOST_HANDS} are allowed: give"
+            " fewer"
+        )
+    points: dict[tuple[str, int], tuple[float, float, float]] = {}
+    for target in hands:
+        _check_hand(target, seconds)
+        at = (target.side, round(target.time * FPS))
+        if points.setdefault(at, target.point) != target.point:
+            raise PallasError(
+                f"the {target.side} hand has two targets at {target.time:g} s: give one of them"
+            )
 
 
 def _check_hand(target: HandTarget, seconds: float) -> None:

@@ -156,6 +156,11 @@ def test_a_second_person_is_not_mixed_with_the_operator(late):
         ({"hands": (HandTarget("right", (5.0, 0, 1), 1.0),)}, "out of reach"),
         ({"hands": (HandTarget("right", (0.3, 0, 1), 9.0),)}, "outside the motion"),
         ({"hands": (HandTarget("right", (0.3, 0, float("inf")), 1.0),)}, "not finite"),
+        ({"hands": 17 * (HandTarget("right", (0.3, 0, 1), 1.0),)}, "at most 16"),
+        (
+            {"hands": tuple(HandTarget("right", (0.3, y, 1), 1.0) for y in (0.0, 0.1))},
+            "two targets at 1 s",
+        ),
         ({"candidates": 99}, "candidates"),
         ({"seed": -1}, "seed"),
     ],
