@@ -21,8 +21,6 @@ from pallas_ros.files.parameters import described
 
 _PARAMETERS = described("motion_generator")
 SECONDS = (0.5, 30.0)
-LONGEST_S = {"latent": 10.0, "tokens": 10.0, "tokens_original": 10.0}
-"""s, longest motion of generators that have a limit of their own, by name."""
 CANDIDATES = (1, 8)
 STEPS = _PARAMETERS["steps"].bounds
 GUIDANCE = _PARAMETERS["guidance"].bounds
@@ -179,9 +177,43 @@ def _check_hand(target: HandTarget, seconds: float) -> None:
         )
 
 
-def longest_s(model: str) -> float:
-    """Longest duration in s to request from the generator called ``model``."""
-    return LONGEST_S.get(model, SECONDS[1])
+@dataclass(frozen=True)
+class Limits:
+    """Requests that a generator accepts.
+
+    Attributes:
+        seconds: shortest and longest duration, s.
+        hands: whether it takes hand targets.
+    """
+
+    seconds: tuple[float, float] = SECONDS
+    hands: bool = True
+
+
+_LIMITS = {
+    "latent": Limits((1.0, 10.0), hands=False),
+    "tokens": Limits((SECONDS[0], 10.0), hands=False),
+    "tokens_original": Limits((SECONDS[0], 10.0), hands=False),
+}
+
+
+def limits(model: str) -> Limits:
+    """Requests that the generator called ``model`` accepts, known without loading it."""
+    return _LIMITS.get(model, Limits())
+
+
+def check_limits(request: Request, model: str) -> None:
+    """Compare a request with the limits of the generator called ``model``.
+
+    Raises:
+        PallasError: the generator does not accept the request.
+    """
+    allowed = limits(model)
+    _within(f"duration for the generator '{model[:40]}'", request.seconds, allowed.seconds, "s")
+    if request.hands and not allowed.hands:
+        raise PallasError(
+            f"the generator '{model[:40]}' takes no hand targets: leave them out, or use the flow"
+        )
 
 
 def parse_hand(words: Sequence[str]) -> HandTarget:
