@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.producer import Producer
-from hpstm_ros.generation.request import Request
+from hpstm_ros.generation.request import Request, limits
 from hpstm_ros.language.alignment.aligner import Aligner
 from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH
 from hpstm_ros.retarget.robots import load_robot
@@ -77,7 +77,6 @@ REQUESTS = (
     "a person stands up",
 )
 SECONDS = 4.0
-LONGEST = 30.0
 
 
 def measured(
@@ -92,7 +91,9 @@ def measured(
 
     row: dict[str, Any] = {"robot": name, "text": text, "seed": seed}
     try:
-        paced = pace(generate, SECONDS, LONGEST, robot, tip_speed=args.tip_speed)
+        paced = pace(
+            generate, SECONDS, limits(args.model).seconds[1], robot, tip_speed=args.tip_speed
+        )
     except PallasError as error:
         return {**row, "refused": str(error)}
     made = retarget_motion(paced.motion, robot, tip_speed=args.tip_speed, progress=False)

@@ -34,6 +34,8 @@ _BLEND_FRAMES = 5
 _SHORTEST_CONTACT = 4
 _HAND_S = 0.35
 """s, standard deviation of the pull of a hand's target over time."""
+LIFT_M = 0.03
+"""m, height by which a hand target may lift the lower foot: on tiptoe."""
 _ROUNDS = 3
 """Of hands, feet and ranges after each other; each disturbs the others a little."""
 _RANGE_MARGIN = 1e-4
@@ -89,28 +91,30 @@ def correct(
     """Features (T, 137) that keep to what the module says; ``hands`` are in their frame."""
     q, root, contacts = rep.decode(smoothed(features, smoothing))
     standing = _long_enough(contacts > 0.5)
+    most = np.maximum(hover(within_ranges(q), root), 0.0) + LIFT_M
     for _ in range(_ROUNDS):
-        q, root = _corrected(q, root, standing, hands)
+        q, root = _corrected(q, root, standing, hands, most)
     once = rep.encode(q, root, standing.astype(np.float64), rep.Place())
     q, root, _ = rep.decode(smoothed(once, _CORNERS_FRAMES))
-    q, root = _corrected(q, root, standing, hands)
+    q, root = _corrected(q, root, standing, hands, most)
     q = within_ranges(q)
     for target in hands:
         root = root_pulled(q, root, target)
     if hands:
+        root = lowered(q, root, most)
         q = within_ranges(legs_bent(q, root))
     root = above_floor(q, root)
     return rep.encode(q, root, standing.astype(np.float64), rep.Place())
 
 
 def _corrected(
-    q: F64, root: F64, standing: NDArray[np.bool_], hands: Sequence[HandTarget]
+    q: F64, root: F64, standing: NDArray[np.bool_], hands: Sequence[HandTarget], most: F64
 ) -> tuple[F64, F64]:
     q = within_ranges(q)
     root = above_floor(q, root)
     q, root = feet_planted(q, root, standing)
     for target in hands:
-        q, root = hand_pulled(q, root, target)
+        q, root = hand_pulled(q, root, target, most)
     return q, root
 
 
@@ -159,6 +163,22 @@ def above_floor(q: F64, root: F64) -> F64:
     raised = root.copy()
     raised[:, 2] += np.maximum(lift, sunk)
     return raised
+
+
+def hover(q: F64, root: F64) -> F64:
+    """Height (T,) m of the lower foot above that of a foot on the floor."""
+    joints, least = floor_heights()
+    p = forward_kinematics(Skeleton.from_height(), q, root)
+    return np.asarray((p[:, joints, 2] - least).min(axis=1), dtype=np.float64)
+
+
+def lowered(q: F64, root: F64, most: F64) -> F64:
+    """The root path (T, 3) lowered where the lower foot is more than ``most`` (T,) m above the
+    floor.
+    """
+    out = root.copy()
+    out[:, 2] -= np.maximum(hover(q, root) - most, 0.0)
+    return out
 
 
 def legs_bent(q: F64, root: F64) -> F64:
@@ -284,13 +304,14 @@ def _after(joint: int) -> list[int]:
     return [j for j in range(len(JOINTS)) if j == joint or PARENTS[j] == joint]
 
 
-def hand_pulled(q: F64, root: F64, target: HandTarget) -> tuple[F64, F64]:
+def hand_pulled(q: F64, root: F64, target: HandTarget, most: F64) -> tuple[F64, F64]:
     """Bring a wrist to its target: by the arm and, if that is too short, by moving the body.
 
     Args:
         q: (T, 22, 4) global orientations xyzw.
         root: (T, 3) m, position of the pelvis.
         target: of the wrist.
+        most: (T,) m, largest height of the lower foot above the floor.
 
     Returns:
         Orientations (T, 22, 4) and root (T, 3) m.
@@ -305,6 +326,7 @@ def hand_pulled(q: F64, root: F64, target: HandTarget) -> tuple[F64, F64]:
     short = np.linalg.norm(away) - 0.98 * skeleton.lengths[joints[1:]].sum()
     if short > 0:
         root = root + near[:, None] * short * away / np.linalg.norm(away)
+        root = lowered(q, root, most)
         p = forward_kinematics(skeleton, q, root)
     offset = np.array(target.point) - p[frame, joints[2]]
     goal = p[:, joints[2]] + near[:, None] * offset

@@ -19,8 +19,12 @@ F64 = NDArray[np.float64]
 
 BLEND_S = 0.3
 """s, duration of the blend from the current body to the next motion."""
+BLEND_M_S = 1.0
+"""m/s, largest speed that a blend adds to that of the bodies: the speed of a calm reach."""
 _FADE_S = 0.1
 """s, time constant with which the velocity at a switch decays."""
+_STEEPEST = 1.5
+"""Largest slope of `smooth_step`."""
 
 
 @dataclass
@@ -58,6 +62,7 @@ class Playback:
         self._turn_at = self._turn
         self._drift_at = self._drift
         self._turning = Turning()
+        self._way_s = BLEND_S
 
     @property
     def playing(self) -> bool:
@@ -82,9 +87,12 @@ class Playback:
     def play(self, motion: Motion, now: int, said: tuple[str, ...] = ()) -> None:
         """Start to play a motion at ``now`` (ns), blending from the current body.
 
-        The bodies carry the remarks ``said`` while it is played.
+        A body that is elsewhere goes there at `BLEND_M_S`, in the posture of the motion. The bodies
+        carry the remarks ``said`` while it is played.
         """
         self._switch(now)
+        away = float(np.linalg.norm(motion.positions[0, 0, :2] - self._from.root[:2]))
+        self._way_s = max(BLEND_S, _STEEPEST * away / BLEND_M_S)
         self._remarks = said
         self._motion = motion
         self._begun = now
@@ -137,6 +145,7 @@ class Playback:
         self._drift_at = self._drift
         self._switched = now
         self._turning = Turning()
+        self._way_s = BLEND_S
 
     def _target(self, now: int) -> _Pose:
         motion = self._motion
@@ -166,16 +175,18 @@ class Playback:
         if self._switched is None:
             return target
         since = (now - self._switched) / 1e9
-        if since >= BLEND_S:
+        if since >= self._way_s:
             self._switched = None
             return target
         # the previous body continues to move for a moment, so that it does not stop abruptly
         moved = _FADE_S * (1 - np.exp(-since / _FADE_S))
         q = rotations.multiply(rotations.from_rotvec(self._turn_at * moved), self._from.q)
         root = self._from.root + self._drift_at * moved
-        part = smooth_step(since / BLEND_S)
+        part = smooth_step(min(since / BLEND_S, 1.0))
+        way = smooth_step(since / self._way_s)
+        share = np.array([way, way, part])
         return _Pose(
             self._turning.between(np.asarray(q), target.q, part),
-            (1 - part) * root + part * target.root,
+            (1 - share) * root + share * target.root,
             target.contacts,
         )

@@ -14,6 +14,7 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINTS
+from pallas_ros.body.presence import IN_VIEW_NS
 from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
@@ -21,11 +22,16 @@ F64 = NDArray[np.float64]
 AHEAD_S = 1.0
 STEPS = 10
 """Number of predicted instants, evenly spaced over the next second."""
+FRESH_NS = 300_000_000
+"""ns since the last body, above which the stored second is not used."""
 _PERIOD_NS = round(1e9 / FPS)
 
 
 class Predictor:
-    """Stores the last second of a body, and predicts the next one.
+    """Stores the last second of the operator's body, and predicts the next one.
+
+    The operator is the person who came first; bodies of others are ignored until the operator has
+    been silent for `IN_VIEW_NS`. What is stored is used until `FRESH_NS` after the last body came.
 
     Args:
         expectation: the network; if None, only the past is stored.
@@ -34,9 +40,20 @@ class Predictor:
     def __init__(self, expectation: Expectation | None = None) -> None:
         self._expectation = expectation
         self._past: deque[BodyFrame] = deque(maxlen=OVERLAP)
+        self._id: str | None = None
+        self._came = 0
 
-    def push(self, frame: BodyFrame) -> None:
-        """Add a body; a gap, a step back in time or an invalid joint clears the stored second."""
+    def push(self, frame: BodyFrame, now: int) -> None:
+        """Add a body that came at ``now`` (ns).
+
+        A gap, a step back in time or an invalid joint clears the stored second.
+        """
+        if frame.body_id != self._id:
+            if self._id is not None and abs(now - self._came) <= IN_VIEW_NS:
+                return
+            self._past.clear()
+        self._id = frame.body_id
+        self._came = now
         usable = frame.valid.all() and np.isfinite(frame.positions).all()
         if self._past and not 0 < frame.stamp - self._past[-1].stamp < 10 * _PERIOD_NS:
             self._past.clear()
@@ -50,10 +67,11 @@ class Predictor:
         """Stamp of the newest body, ns; 0 before the first."""
         return self._past[-1].stamp if self._past else 0
 
-    @property
-    def past(self) -> Motion | None:
-        """The last second as a motion at 30 Hz, or None if it is not complete."""
-        if len(self._past) < OVERLAP:
+    def past_at(self, now: int) -> Motion | None:
+        """The second before ``now`` (ns) as a motion at 30 Hz, or None if it is not complete, or if
+        no body has come for `FRESH_NS`.
+        """
+        if len(self._past) < OVERLAP or abs(now - self._came) > FRESH_NS:
             return None
         return Motion(
             FPS,
@@ -62,12 +80,13 @@ class Predictor:
             extra={"contacts": np.stack([frame.contacts for frame in self._past])},
         )
 
-    def predict(self) -> list[BodyFrame]:
-        """Predict bodies at `STEPS` instants of the next second.
+    def predict(self, now: int) -> list[BodyFrame]:
+        """Predict bodies at `STEPS` instants of the second that follows the newest body.
 
-        The list is empty while the past is too short, and without a network.
+        The list is empty while there is no past at ``now`` (ns), see `past_at`, and without a
+        network.
         """
-        past = self.past
+        past = self.past_at(now)
         if past is None or self._expectation is None:
             return []
         newest = self._past[-1]

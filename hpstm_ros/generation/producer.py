@@ -12,7 +12,7 @@ from hpstm_ros.generation import representation as rep
 from hpstm_ros.generation.corrections import correct, hand_error
 from hpstm_ros.generation.guard import released_refusal, text_refusal
 from hpstm_ros.generation.representation import Place
-from hpstm_ros.generation.request import Generator, Progress, Request, check
+from hpstm_ros.generation.request import Generator, Progress, Request, check, check_limits
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.origin import Origin
@@ -95,6 +95,21 @@ class Producer:
             self._generators[model] = GENERATORS.find(model)()
         return self._generators[model]
 
+    def checked(self, request: Request, model: str = "flow") -> Request:
+        """Return a request with its text cleaned, without generating anything.
+
+        Raises:
+            PallasError: the request is invalid or refused because of its words, there is no
+                generator called ``model``, or it does not accept the request.
+        """
+        request = check(request)
+        if refusal := self._refuses_text(request.text):
+            raise PallasError(refusal)
+        if model not in self._generators:
+            GENERATORS.find(model)
+        check_limits(request, model)
+        return request
+
     def produce(
         self, request: Request, model: str = "flow", progress: Progress = lambda stage, part: None
     ) -> Outcome:
@@ -103,9 +118,7 @@ class Producer:
         Raises:
             PallasError: the request cannot be met, or all candidates are rejected.
         """
-        request = check(request)
-        if refusal := self._refuses_text(request.text):
-            raise PallasError(refusal)
+        request = self.checked(request, model)
         warnings = []
         if request.text and (far := known_texts.warning(request.text)):
             warnings.append(far)
@@ -157,9 +170,7 @@ def _end(start: Motion | None) -> Place:
     """Place and heading of the last body of the start; the origin if there is no start."""
     if start is None:
         return Place()
-    features, place = rep.from_motion(start)
-    q, root, _ = rep.decode(rep.placed(features[-1:], place))
-    return rep.place_of(q[0, 0], root[0])
+    return rep.place_of(start.rotations[-1, 0], start.positions[-1, 0])
 
 
 def _alignment() -> Callable[[Motion, str], float] | None:

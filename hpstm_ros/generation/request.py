@@ -29,6 +29,7 @@ REACH_M = 0.95
 WALK_M_S = 1.5
 """m/s, assumed walking speed towards a hand target."""
 HAND_HEIGHT_M = (0.0, 2.3)
+MOST_HANDS = 16
 SIDES = ("left", "right")
 
 Progress = Callable[[str, float], None]
@@ -114,8 +115,7 @@ def check(request: Request) -> Request:
         len(start) and np.isfinite(start.positions).all() and np.isfinite(start.rotations).all()
     ):
         raise PallasError("the start contains values that are not finite: give a valid body")
-    for target in request.hands:
-        _check_hand(target, request.seconds)
+    _check_hands(request.hands, request.seconds)
     return Request(**{**vars(request), "text": text})
 
 
@@ -140,6 +140,22 @@ def _within(name: str, value: float, bounds: tuple[float, float], unit: str = ""
         )
 
 
+def _check_hands(hands: Sequence[HandTarget], seconds: float) -> None:
+    if len(hands) > MOST_HANDS:
+        raise PallasError(
+            f"the request has {len(hands)} hand targets, but at most {MOST_HANDS} are allowed: give"
+            " fewer"
+        )
+    points: dict[tuple[str, int], tuple[float, float, float]] = {}
+    for target in hands:
+        _check_hand(target, seconds)
+        at = (target.side, round(target.time * FPS))
+        if points.setdefault(at, target.point) != target.point:
+            raise PallasError(
+                f"the {target.side} hand has two targets at {target.time:g} s: give one of them"
+            )
+
+
 def _check_hand(target: HandTarget, seconds: float) -> None:
     where = f"hand target {target.side[:10]} ({', '.join(f'{x:g}' for x in target.point)})"
     if target.side not in SIDES:
@@ -158,6 +174,45 @@ def _check_hand(target: HandTarget, seconds: float) -> None:
             f"{where}: out of reach; heights range from {low:g} to {high:g} m, and at"
             f" {target.time:g} s the hand can be {REACH_M + WALK_M_S * target.time:.2f} m from the"
             " start"
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Requests that a generator accepts.
+
+    Attributes:
+        seconds: shortest and longest duration, s.
+        hands: whether it takes hand targets.
+    """
+
+    seconds: tuple[float, float] = SECONDS
+    hands: bool = True
+
+
+_LIMITS = {
+    "latent": Limits((1.0, 10.0), hands=False),
+    "tokens": Limits((SECONDS[0], 10.0), hands=False),
+    "tokens_original": Limits((SECONDS[0], 10.0), hands=False),
+}
+
+
+def limits(model: str) -> Limits:
+    """Requests that the generator called ``model`` accepts, known without loading it."""
+    return _LIMITS.get(model, Limits())
+
+
+def check_limits(request: Request, model: str) -> None:
+    """Compare a request with the limits of the generator called ``model``.
+
+    Raises:
+        PallasError: the generator does not accept the request.
+    """
+    allowed = limits(model)
+    _within(f"duration for the generator '{model[:40]}'", request.seconds, allowed.seconds, "s")
+    if request.hands and not allowed.hands:
+        raise PallasError(
+            f"the generator '{model[:40]}' takes no hand targets: leave them out, or use the flow"
         )
 
 

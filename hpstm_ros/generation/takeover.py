@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.blending import Turning, smooth_step
-from hpstm_ros.generation.playback import BLEND_S
+from hpstm_ros.generation.playback import BLEND_M_S, BLEND_S
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
@@ -17,8 +17,6 @@ from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
 
-BLEND_M_S = 1.0
-"""m/s, largest speed that a blend adds to that of the two bodies: the speed of a calm reach."""
 JUMP_M = 0.25
 """m, distance between successive bodies of a source above which they are blended: 15 m/s at 60 Hz,
 faster than any hand."""

@@ -15,7 +15,7 @@ from hpstm_ros.generation.job import Job
 from hpstm_ros.generation.playback import BLEND_S, Playback
 from hpstm_ros.generation.prediction import Predictor
 from hpstm_ros.generation.producer import Producer, origin
-from hpstm_ros.generation.request import HandTarget, Request, check
+from hpstm_ros.generation.request import HandTarget, Request
 from hpstm_ros.generation.stream import bodies_of
 from hpstm_ros.generation.takeover import LEADS, TakeOver
 from pallas_ros.body.errors import PallasError
@@ -120,7 +120,7 @@ class MotionGeneratorNode(PallasNode):
         frame = body_from_bytes(data)
         if GENERATED in frame.remarks or LEADS in frame.remarks:
             return
-        self._predictor.push(frame)
+        self._predictor.push(frame, self.now())
         if self.settings["play"]:
             self._publish(self._takeover.operator(frame))
 
@@ -155,7 +155,7 @@ class MotionGeneratorNode(PallasNode):
         return response
 
     def _predict(self) -> None:
-        bodies = self._predictor.predict()
+        bodies = self._predictor.predict(self.now())
         if not bodies:
             return
         message = BodyPrediction(body_id=bodies[0].body_id)
@@ -167,19 +167,12 @@ class MotionGeneratorNode(PallasNode):
     # The action
 
     async def _execute(self, handle: Any) -> GenerateMotion.Result:
-        """Execute a goal; an earlier one is preempted."""
+        """Execute a goal; an earlier one is preempted, unless this one is refused."""
         goal = handle.request
         model = goal.model or "flow"
         try:
-            request = check(self._request(goal))
-            most = self.settings["max_seconds"]
-            if request.seconds > most:
-                raise PallasError(
-                    f"the duration is {request.seconds:g} s, but max_seconds is {most:g} s: request"
-                    " less, or set the parameter"
-                )
-            if goal.play and self._takeover.operator_leads:
-                raise PallasError("the operator leads: hand back first")
+            request = self._producer.checked(self._request(goal), model)
+            self._check(request, goal.play)
         except PallasError as error:
             self._refused = str(error)
             self.get_logger().warning(f"goal refused: {error}")
@@ -193,6 +186,21 @@ class MotionGeneratorNode(PallasNode):
         assert isinstance(result, GenerateMotion.Result)
         return result
 
+    def _check(self, request: Request, play: bool) -> None:
+        most = self.settings["max_seconds"]
+        if request.seconds > most:
+            raise PallasError(
+                f"the duration is {request.seconds:g} s, but max_seconds is {most:g} s: request"
+                " less, or set the parameter"
+            )
+        if play and not self.settings["play"]:
+            raise PallasError(
+                "motion_generator does not play motion, because its parameter play is false: start"
+                " it with play true, or send the goal with play false"
+            )
+        if play and self._takeover.operator_leads:
+            raise PallasError("the operator leads: hand back first")
+
     def _request(self, goal: GenerateMotion.Goal) -> Request:
         if not len(goal.hand_sides) == len(goal.hand_points) == len(goal.hand_times):
             raise PallasError(
@@ -204,7 +212,7 @@ class MotionGeneratorNode(PallasNode):
         )
         start = self._playback.at_rest()
         if goal.start == GenerateMotion.Goal.START_CURRENT:
-            past = self._predictor.past
+            past = self._predictor.past_at(self.now())
             if past is None:
                 raise PallasError(
                     f"no body came on {self.settings['operator_topic']} in the last second: start"
@@ -247,7 +255,7 @@ class MotionGeneratorNode(PallasNode):
             self._end_goal(goal.job.error or "the generator returned no motion", "abort")
         elif goal.handle.request.play and self._takeover.operator_leads:
             self._end_goal("the operator took over", "abort")
-        elif goal.handle.request.play and self.settings["play"] and not goal.played:
+        elif goal.handle.request.play and not goal.played:
             goal.played = True
             lines = origin(outcome, goal.request, goal.model).lines()
             self._playback.play(outcome.candidates[0].motion, self.now(), lines)

@@ -156,7 +156,11 @@ def settle(
 
     Returns:
         the best result and the durations requested. A longer motion for which the arm needs much
-        longer than for the shorter one is discarded, because it contains more movement.
+        longer than for the shorter one is discarded, because it contains more movement. If a longer
+        request fails, the best result so far is returned.
+
+    Raises:
+        PallasError: the first request fails.
     """
     asked = [seconds]
     best, needed = attempt(seconds)
@@ -165,7 +169,10 @@ def settle(
         if following <= _ENOUGH * asked[-1]:
             break
         asked.append(following)
-        result, needs = attempt(following)
+        try:
+            result, needs = attempt(following)
+        except PallasError:
+            break
         if needs > _MORE * needed:
             break
         best = result

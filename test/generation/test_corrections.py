@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 
 from hpstm_ros.generation import representation as rep
 from hpstm_ros.generation.corrections import (
+    LIFT_M,
     correct,
     floor_heights,
     hand_error,
+    hover,
     range_violations,
 )
+from hpstm_ros.generation.producer import HAND_LIMIT_M
 from hpstm_ros.generation.request import HandTarget, resting
 from pallas_ros.body.motion import resample
 from pallas_ros.body.names import JOINT_INDEX
@@ -55,6 +58,16 @@ def test_a_hand_reaches_its_target(point):
     target = HandTarget("right", point, 1.0)
     out = correct(wandering(1, size=0.05), [target])
     assert hand_error(out, target) < 0.01
+
+
+@pytest.mark.parametrize("point", [(0.9, 0.0, 2.3), (2.3, 0.0, 1.0), (0.2, -0.2, 2.3)])
+def test_a_hand_target_does_not_lift_the_feet(point):
+    target = HandTarget("right", point, 1.0)
+    out = correct(wandering(1, size=0.05), [target])
+    q, root, _ = rep.decode(out)
+    assert hover(q, root).max() < LIFT_M + 0.03
+    if point[2] > 2.0:
+        assert hand_error(out, target) > HAND_LIMIT_M  # reported by the producer
 
 
 def test_motion_that_needs_nothing_is_hardly_changed():

@@ -10,7 +10,7 @@ import torch
 
 from hpstm_ros.generation import representation as rep
 from hpstm_ros.generation.flow import FlowGenerator, Known, ancestral, states
-from hpstm_ros.generation.prediction import Predictor
+from hpstm_ros.generation.prediction import FRESH_NS, Predictor
 from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import HandTarget, Request, check, parse_hand, resting
 from hpstm_ros.generation.stream import bodies_of
@@ -18,8 +18,11 @@ from hpstm_ros.model.hpstm_gen import HpstmGen
 from hpstm_ros.train.contexts import ContextShares, draw_context, seen_pattern
 from hpstm_ros.train.generator import GenBatch, GenWeights, gen_loss
 from hpstm_ros.train.released import start_from
+from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.motion import resample
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion, resample
+from pallas_ros.body.skeleton import Skeleton
 
 
 def quiet(stage: str, part: float) -> None:
@@ -78,16 +81,65 @@ def test_a_produced_motion_begins_where_the_start_ends(tiny_flow):
     assert np.linalg.norm(first[:2] - [2.0, 1.0]) < 1.0
 
 
+@pytest.mark.parametrize("height", [1.55, 1.95])
+def test_a_start_of_any_size_is_continued_at_its_place(tiny_flow, height):
+    rest = resting(1.0)
+    skeleton = Skeleton.from_height(height)
+    turn = rotations.about_z(np.full((len(rest), 1), 1.0))
+    q = rotations.multiply(np.broadcast_to(turn, rest.rotations.shape), rest.rotations)
+    root = np.tile([40.0, 20.0, skeleton.rest_positions[0, 2]], (len(rest), 1))
+    start = Motion(rep.FPS, np.asarray(forward_kinematics(skeleton, q, root)), q)
+    producer = Producer(
+        score=lambda motion, text: 50.0,
+        generators={"flow": FlowGenerator(tiny_flow)},
+        refuses=lambda motion: None,
+    )
+    outcome = producer.produce(Request(seconds=1.0, steps=4, start=start))
+    first = outcome.candidates[0].motion.positions[0, 0]
+    assert np.linalg.norm(first[:2] - [40.0, 20.0]) < 1.0
+
+
 def test_predictions_follow_the_body(tiny_expectation):
     predictor = Predictor(tiny_expectation)
-    assert predictor.predict() == []
+    assert predictor.predict(0) == []
     for body in bodies_of(resample(resting(1.5), 60.0)):
-        predictor.push(body)
-    ahead = predictor.predict()
+        predictor.push(body, body.stamp)
+    ahead = predictor.predict(body.stamp)
     assert len(ahead) == 10
     assert ahead[-1].stamp - predictor.newest == pytest.approx(1e9, abs=5e7)
     assert np.isfinite(ahead[-1].covariance).all()
     assert (np.linalg.eigvalsh(ahead[-1].covariance) > 0).all()
+
+
+def test_a_body_that_left_is_neither_continued_nor_predicted(tiny_expectation):
+    predictor = Predictor(tiny_expectation)
+    for body in bodies_of(resample(resting(1.5), 60.0)):
+        predictor.push(body, body.stamp)
+    soon = body.stamp + FRESH_NS
+    assert predictor.past_at(soon) is not None
+    assert len(predictor.predict(soon)) == 10
+    assert predictor.past_at(soon + 1) is None
+    assert predictor.predict(soon + 1) == []
+
+
+@pytest.mark.parametrize("late", [-(2 * 10**6), 0, 2 * 10**6])
+def test_a_second_person_is_not_mixed_with_the_operator(late):
+    predictor = Predictor()
+    for body in bodies_of(resample(resting(1.5), 60.0), "operator"):
+        other = replace(
+            body, body_id="other", stamp=body.stamp + late, positions=body.positions + 3.0
+        )
+        predictor.push(body, body.stamp)
+        predictor.push(other, body.stamp)
+    past = predictor.past_at(body.stamp)
+    assert past is not None
+    np.testing.assert_allclose(past.positions[:, 0, 0], 0.0, atol=1e-6)
+    for step in range(120):  # the operator has left
+        later = body.stamp + step * 16_666_667
+        predictor.push(replace(other, stamp=later), later)
+    past = predictor.past_at(later)
+    assert past is not None
+    np.testing.assert_allclose(past.positions[:, 0, 0], 3.0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +156,11 @@ def test_predictions_follow_the_body(tiny_expectation):
         ({"hands": (HandTarget("right", (5.0, 0, 1), 1.0),)}, "out of reach"),
         ({"hands": (HandTarget("right", (0.3, 0, 1), 9.0),)}, "outside the motion"),
         ({"hands": (HandTarget("right", (0.3, 0, float("inf")), 1.0),)}, "not finite"),
+        ({"hands": 17 * (HandTarget("right", (0.3, 0, 1), 1.0),)}, "at most 16"),
+        (
+            {"hands": tuple(HandTarget("right", (0.3, y, 1), 1.0) for y in (0.0, 0.1))},
+            "two targets at 1 s",
+        ),
         ({"candidates": 99}, "candidates"),
         ({"seed": -1}, "seed"),
     ],

@@ -8,8 +8,8 @@ import torch
 
 from hpstm_ros.generation import latent, representation
 from hpstm_ros.generation.flow import past_of
-from hpstm_ros.generation.latent import LatentGenerator
-from hpstm_ros.generation.request import HandTarget, Request
+from hpstm_ros.generation.latent import SHORTEST_S, LatentGenerator
+from hpstm_ros.generation.request import HandTarget, Request, limits
 from hpstm_ros.generation.text import TEXT
 from hpstm_ros.model.latent import LatentConfig, LatentModel
 from hpstm_ros.train.latent_export import export, load_latent
@@ -186,7 +186,9 @@ def test_weights_there_and_back(folder: Path) -> None:
 
 def test_the_released_weights_give_a_body_that_moves() -> None:
     """Real weights with a replacement for the sentence encoder give a standing person."""
-    motion = LatentGenerator().generate(Request("walk", 3.0, 1), nothing)
+    generator = LatentGenerator()
+    assert limits("latent").seconds == (SHORTEST_S, generator.longest_s)
+    motion = generator.generate(Request("walk", 3.0, 1), nothing)
     joints = representation.positions(motion)[0]
     assert joints.shape == (90, 22, 3)
     pelvis = joints[:, 0, 2]

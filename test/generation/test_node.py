@@ -146,6 +146,14 @@ def test_requests_are_played_cancelled_preempted_and_refused_and_an_operator_tak
     assert result.message == "cancelled"
     peer.until(lambda: "at rest" in peer.shown[-1].remarks)
     first = peer.ask(text="walk forward", duration=20.0, play=True)
+    peer.until(lambda: peer.node._playback.playing)
+    for refused, said in (
+        ({"text": "a person punches", "duration": 2.0}, "violence"),
+        ({"text": "walk", "duration": 2.0, "model": "nothing"}, "unknown generator"),
+        ({"text": "walk", "duration": 12.0, "model": "latent"}, "'latent' is 12 s"),
+    ):
+        assert said in peer.result(peer.ask(**refused)).message
+        assert peer.node._playback.playing
     second = peer.ask(text="raise both hands", duration=0.5)
     assert "preempted" in peer.result(first).message
     assert peer.result(second).success
@@ -154,7 +162,6 @@ def test_requests_are_played_cancelled_preempted_and_refused_and_an_operator_tak
         ({"text": "walk", "duration": 3600.0}, "duration"),
         ({"text": "walk " * 2000, "duration": 2.0}, "characters"),
         ({"text": "walk", "duration": 2.0, "start": 1}, "no body came"),
-        ({"text": "walk", "duration": 2.0, "model": "nothing"}, "unknown generator"),
     ):
         refused = peer.result(peer.ask(**bad))
         assert not refused.success
@@ -166,6 +173,14 @@ def test_requests_are_played_cancelled_preempted_and_refused_and_an_operator_tak
     assert peer.result(peer.ask(text="wave", duration=0.5)).success
     peer.operator_takes_over_and_hands_back()
     assert largest_speed(peer.shown) < 12.0  # half a turn of an arm in a blend: 7 m/s
+
+
+def test_a_node_that_does_not_play_refuses_to(peer, monkeypatch):
+    monkeypatch.setitem(peer.node.settings, "play", False)
+    refused = peer.result(peer.ask(text="walk", duration=0.5, play=True))
+    assert not refused.success
+    assert "parameter play is false" in refused.message
+    assert peer.result(peer.ask(text="walk", duration=0.5)).success
 
 
 def test_say_plays_sentences_one_after_the_other(peer, capsys):

@@ -1,8 +1,9 @@
 """A stream of generated bodies without jumps."""
 
 import numpy as np
+import pytest
 
-from hpstm_ros.generation.playback import BLEND_S, Playback
+from hpstm_ros.generation.playback import BLEND_M_S, BLEND_S, Playback
 from hpstm_ros.generation.request import resting
 from pallas_ros.body import rotations
 from pallas_ros.body.motion import resample
@@ -54,6 +55,22 @@ def test_a_stop_leads_to_rest_within_the_blend():
     rest = Playback().tick(0)
     away = rotations.angle_between(shown[-1].rotations, rest.rotations)
     assert away.max() < 1e-6
+
+
+@pytest.mark.parametrize("away", [0.2, 1.0, 4.0])
+def test_a_body_goes_to_a_motion_elsewhere_at_a_calm_speed(away):
+    motion = raised(8.0)
+    motion.positions[:] += [away, 0.0, 0.0]
+    playback = Playback()
+    frames(playback, 0, 2)
+    playback.play(motion, 2 * STEP)
+    shown = frames(playback, 2 * STEP, 450)
+    roots = np.stack([body.positions[0] for body in shown])
+    assert np.linalg.norm(np.diff(roots, axis=0), axis=-1).max() * 60 < BLEND_M_S + 0.05
+    np.testing.assert_allclose(roots[-1], motion.positions[-1, 0], atol=1e-6)
+    arm = JOINT_INDEX["right_elbow"]
+    soon = shown[round(BLEND_S * 60) + 1].rotations[arm]
+    assert rotations.angle_between(soon, motion.rotations[0, arm]) < 1e-3
 
 
 def test_the_next_motion_starts_where_the_last_one_ended():

@@ -10,7 +10,7 @@ from hpstm_ros.generation import tokens
 from hpstm_ros.generation.codebook import Codebook
 from hpstm_ros.generation.concepts import Concept
 from hpstm_ros.generation.masked import HIDDEN, Filling
-from hpstm_ros.generation.request import HandTarget, Request
+from hpstm_ros.generation.request import HandTarget, Request, limits
 from hpstm_ros.generation.text import TEXT
 from hpstm_ros.generation.tokens import TokenGenerator, TokenSettings
 from hpstm_ros.model.hpstm_gen import HpstmGen, HpstmGenConfig
@@ -187,3 +187,7 @@ def test_flow_is_independent_of_the_removed_concept(monkeypatch: pytest.MonkeyPa
     before = heard()
     forgetting.without_concept(model, concept, 2)
     assert heard() < 1e-4 < before
+
+
+def test_the_released_generator_is_as_long_as_stated() -> None:
+    assert limits("tokens").seconds[1] == TokenGenerator().longest_s

@@ -264,6 +264,33 @@ def test_evaluation_prints_every_figure(
             assert 0 <= row["low"] <= row["value"] <= row["high"] <= 100
 
 
+@pytest.mark.parametrize(("height", "floor"), [(1.55, 0.0), (1.95, 0.0), (1.75, 0.5), (1.6, -2.0)])
+def test_boxes_are_in_the_world_of_the_motion(
+    aligner: Aligner, height: float, floor: float
+) -> None:
+    """A scene scaled and moved together with the body fits as well."""
+    motion = turned(swinging(("left_shoulder",)), 0.4, (4.0, -7.0, 0.0))
+    box = Box("table", (4.3, -6.8, 0.4), (0.6, 0.8, 0.8), 0.3)
+    size = height / 1.75
+    other = replace(motion, positions=size * motion.positions + [0.0, 0.0, floor])
+    x, y, z = (size * c for c in box.centre)
+    moved_box = Box("table", (x, y, z + floor), tuple(size * s for s in box.size), box.yaw)
+    expected = scene_evidence(motion, box)
+    np.testing.assert_allclose(scene_evidence(other, moved_box), expected, atol=1e-3)
+    fits = [aligner.scene_fit(m, "wave", [b]) for m, b in ((motion, box), (other, moved_box))]
+    assert fits[1] == pytest.approx(fits[0], abs=1e-3)
+    stays = scene_evidence(other, box)
+    assert np.abs(stays - expected).max() > 0.01
+
+
+def scene_evidence(motion: Motion, box: Box) -> np.ndarray:
+    """Return shape and contacts of a box, as `Aligner.scene_fit` computes them for a motion."""
+    moved = movement(motion)
+    points = moved.points[:FRAMES]
+    at = scene_inputs([box], points, float(moved.heading[0]), moved.scale, moved.floor)
+    return np.concatenate((at.shapes[0], at.meetings[0]))
+
+
 def test_the_logistic_regression_finds_the_boundary() -> None:
     x = np.linspace(-1, 1, 201)[:, None]
     slope, offset = logistic(x, (x[:, 0] > 0.3).astype(float))

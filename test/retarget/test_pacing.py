@@ -5,6 +5,7 @@ import pytest
 
 from hpstm_ros.retarget.robots import RobotDescription, load_robot
 from hpstm_ros.teleoperation.pacing import ITERATIONS, needed_stretch, pace, settle, slower
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX
@@ -81,6 +82,18 @@ def test_the_best_of_the_attempts_is_returned() -> None:
     assert settle(lambda s: (s, needed[s]), 4.0, 30.0) == (11.0, (4.0, 10.0, 11.0))
     assert settle(lambda s: (s, {4.0: 10.0, 10.0: 25.0}[s]), 4.0, 30.0) == (4.0, (4.0, 10.0))
     assert settle(lambda s: (s, 4.1), 4.0, 30.0) == (4.0, (4.0,))
+
+
+def test_a_longer_request_that_fails_keeps_the_best_so_far() -> None:
+    def attempt(seconds: float) -> tuple[float, float]:
+        if seconds > 10.0:
+            raise PallasError(f"a motion of {seconds:g} s was asked for, but at most 10 s exist")
+        return seconds, 64.0
+
+    assert settle(attempt, 4.0, 30.0) == (4.0, (4.0, 30.0))
+    assert settle(attempt, 4.0, 10.0) == (10.0, (4.0, 10.0))
+    with pytest.raises(PallasError, match="20 s was asked for"):
+        settle(attempt, 20.0, 30.0)
 
 
 def test_accelerations_need_time(panda: RobotDescription) -> None:

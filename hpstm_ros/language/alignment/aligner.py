@@ -140,7 +140,8 @@ class Aligner:
         unsupported = []
         labels = self._labels(scene)
         for a, b in windows(len(moved), step=_STEP):
-            at = scene_inputs(scene, moved.points[a:b], float(moved.heading[a]))
+            heading = float(moved.heading[a])
+            at = scene_inputs(scene, moved.points[a:b], heading, moved.scale, moved.floor)
             unsupported.append(at.unsupported)
             rows.append(
                 {**inputs, **_window(moved, a, b), **_scene(at, labels, self.encoder.width)}

@@ -1,6 +1,6 @@
 """Motion input of the alignment model: 10 Hz frames relative to the body, points in the world."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -53,15 +53,19 @@ class Movement:
 
     Attributes:
         features: (T, 85), in the heading frame of each frame.
-        points: (T, 8, 3) m, `POINTS` in the world, the floor at z = 0.
+        points: (T, 8, 3) m, `POINTS` in the world, divided by ``scale``, the floor at z = 0.
         heading: (T,) rad, of the pelvis.
         valid: (T,) whether each frame is valid.
+        scale: size of the body relative to the default; the points are divided by it.
+        floor: m, height of the floor in the world, which was subtracted from the points.
     """
 
     features: F32
     points: F32
     heading: F32
     valid: NDArray[np.bool_]
+    scale: float = 1.0
+    floor: float = 0.0
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -87,15 +91,16 @@ def movement(motion: Motion) -> Movement:
     fine = whole if motion.fps == _FINE_HZ else resample(whole, _FINE_HZ)
     q_world_pelvis = rotations.normalise(fine.rotations[:, 0])
     kept = np.ones(len(fine), np.bool_) if fine.valid is None else fine.valid
-    p_world = fine.positions / body_scale(whole.positions)
-    return from_positions(p_world, np.asarray(q_world_pelvis, np.float64), kept)
+    scale = body_scale(whole.positions)
+    moved = from_positions(fine.positions / scale, np.asarray(q_world_pelvis, np.float64), kept)
+    return replace(moved, scale=scale, floor=scale * moved.floor)
 
 
 def from_positions(p_world: F64, q_world_pelvis: F64, valid: NDArray[np.bool_]) -> Movement:
     """Like `movement`, from positions (T, 22, 3) m and pelvis orientations (T, 4) xyzw at 30 Hz."""
     heading = np.asarray(rotations.heading(q_world_pelvis), np.float64)
     # the lowest joint is a foot, or another joint on the floor; the 5 % quantile ignores outliers
-    floor = np.quantile(p_world[..., 2].min(1), 0.05)
+    floor = float(np.quantile(p_world[..., 2].min(1), 0.05))
     turn = _turns(-heading)
     velocity = np.gradient(p_world, axis=0) * _FINE_HZ if len(p_world) > 1 else 0 * p_world
     from_pelvis = p_world[:, 1:] - p_world[:, :1]
@@ -124,6 +129,7 @@ def from_positions(p_world: F64, q_world_pelvis: F64, valid: NDArray[np.bool_]) 
         points[pick].astype(np.float32),
         heading[pick].astype(np.float32),
         np.asarray(valid[pick]),
+        floor=floor,
     )
 
 

@@ -116,15 +116,21 @@ class SceneInputs:
     unsupported: F32
 
 
-def scene_inputs(boxes: Sequence[Box], points: F32, heading: float) -> SceneInputs:
+def scene_inputs(
+    boxes: Sequence[Box], points: F32, heading: float, scale: float = 1.0, floor: float = 0.0
+) -> SceneInputs:
     """Compute the network input for a scene and a window of motion.
 
     Args:
         boxes: in the world frame of the motion; the 12 boxes nearest to the body are used.
         points: (T, 8, 3) m, see `Movement`.
         heading: rad, of the pelvis in the first frame of the window.
+        scale: size of the body relative to the default, see `Movement`.
+        floor: m, height of the floor in the world, see `Movement`.
     """
     centre, size, yaw = _arrays(boxes)
+    centre = (centre - np.array([0.0, 0.0, floor], np.float32)) / np.float32(scale)
+    size = size / np.float32(scale)
     origin = np.array([points[0, 0, 0], points[0, 0, 1], 0.0], np.float32)
     if len(boxes) > BOXES:
         gap = np.linalg.norm(points[None, :, 0, :2] - centre[:, None, :2], axis=-1).min(1)
