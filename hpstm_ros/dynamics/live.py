@@ -31,8 +31,8 @@ from hpstm_ros.dynamics.uncertainty import Spread
 from pallas_ros.body import kinematics, rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.body.motion import Motion
-from pallas_ros.body.names import MODEL_RATE_HZ
+from pallas_ros.body.motion import FARTHEST_M, Motion
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
 from pallas_ros.view.human import urdf_joint_angles
 
 F64 = NDArray[np.float64]
@@ -43,6 +43,12 @@ _GAP_S = 0.05
 """A larger gap between frames starts a new window: three frames at 60 Hz."""
 _FLOOR_S = 5.0
 """The ground height is the typical height of the soles' lowest point within this time."""
+_REACH_M = (0.4, 3.0)
+"""m, limits of the distance from the pelvis to the farthest joint of a person in any posture."""
+_LEAP_M = 1.0
+"""m, a pelvis that moves farther between two frames starts a new window."""
+_MOST_NAMED = 4
+"""Number of missing joints that a remark names."""
 _CUBIC = 3
 RIGID_BODY = "rigid_body"
 HDYS = "hdys"
@@ -200,9 +206,12 @@ class LiveDynamics:
             if body.stamp == last.stamp:
                 return None
             self._restart(forget=False)
-        if not (np.isfinite(body.positions).all() and np.isfinite(body.rotations).all()):
+        problem = _problem(body)
+        if problem:
             self._restart(forget=False)
-            return self._unknown(body, "the body is incomplete: a joint is missing or not finite")
+            return self._unknown(body, problem)
+        if self._window and _leaps(self._window[-1], body):
+            self._restart(forget=False)
         self._window.append(body)
         self._local.append(np.asarray(kinematics.to_local(body.rotations), np.float64))
         if self._body is None and not self._learned(body):
@@ -278,8 +287,7 @@ class LiveDynamics:
         """The forces by the current method; None while the window of the network is not full."""
         assert self._body is not None
         if self._network is None:
-            standing = body.contacts if np.any(body.contacts > 0) else None
-            return self._body.solve(found, self._floor, speed, standing)
+            return self._body.solve(found, self._floor, speed, _standing(body))
         paths = np.stack([frame.positions for frame in self._window]).reshape(self._size, -1)
         rates = np.array([[1.0], [MODEL_RATE_HZ], [MODEL_RATE_HZ**2]])
         moving = ((self._fit @ paths) * rates).reshape(3, -1, 3)
@@ -321,3 +329,35 @@ class LiveDynamics:
             carried=(self._carried[0], self._carried[1]),
             residual=float(np.linalg.norm(frame.residual[:3])) / (human.mass * GRAVITY),
         )
+
+
+def _problem(body: BodyFrame) -> str:
+    """Why the forces of a body cannot be computed, or empty."""
+    finite = np.isfinite(body.positions).all(axis=1) & np.isfinite(body.rotations).all(axis=1)
+    missing = [name for name, there in zip(JOINTS, body.valid & finite) if not there]
+    if missing:
+        names = ", ".join(missing[:_MOST_NAMED])
+        more = len(missing) - _MOST_NAMED
+        others = f" and {more} others" if more > 0 else ""
+        return f"the body is incomplete: no {names}{others}"
+    if np.abs(body.positions).max() > FARTHEST_M:
+        return f"the body is implausible: it is more than {FARTHEST_M:g} m from the origin"
+    reach = float(np.linalg.norm(body.positions - body.positions[0], axis=1).max())
+    low, high = _REACH_M
+    if not low <= reach <= high:
+        return (
+            f"the body is implausible: its farthest joint is {reach:.2g} m from the pelvis,"
+            f" expected {low:g} to {high:g} m"
+        )
+    return ""
+
+
+def _leaps(before: BodyFrame, body: BodyFrame) -> bool:
+    """Whether the pelvis moves farther between two frames than a person can."""
+    return float(np.linalg.norm(body.positions[0] - before.positions[0])) > _LEAP_M
+
+
+def _standing(body: BodyFrame) -> F64 | None:
+    """Probabilities (2,) that the left and the right foot are on the ground, or None if unknown."""
+    known = np.isfinite(body.contacts).all() and np.any(body.contacts > 0)
+    return body.contacts if known else None

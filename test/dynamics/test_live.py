@@ -2,6 +2,8 @@
 exception.
 """
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from hpstm_ros.dynamics.strength import WATCHED_JOINTS
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.resources import resource
 
 NS = 1e9 / 60
@@ -141,6 +144,61 @@ def test_a_broken_body_is_unknown_and_the_stream_recovers() -> None:
     after = run(live, stream[61:])
     assert after[-1].standing
     assert np.isfinite(after[-1].efforts).all()
+
+
+def lost(body: BodyFrame, *joints: str) -> BodyFrame:
+    """The body with joints that must not be used."""
+    valid = body.valid.copy()
+    valid[[JOINT_INDEX[joint] for joint in joints]] = False
+    return replace(body, valid=valid)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda body: lost(body, "left_ankle", "left_foot"), "no left_ankle, left_foot$"),
+        (lambda body: lost(body, *JOINTS), "no pelvis, left_hip, right_hip, spine1 and 18 others"),
+        (lambda body: replace(body, positions=body.positions * 1e6), "from the origin"),
+        (lambda body: replace(body, positions=body.positions * 1e200), "from the origin"),
+        (lambda body: replace(body, positions=body.positions * 1e3), "from the pelvis"),
+        (lambda body: replace(body, positions=body.positions * 0.05), "from the pelvis"),
+    ],
+)
+def test_a_body_that_must_not_be_used_is_unknown(
+    change: Callable[[BodyFrame], BodyFrame], said: str
+) -> None:
+    """Regression: forces were computed for feet that are not valid, and for a giant."""
+    stream = frames(bodies.still(bodies.arms_down(), 1.5))
+    live = LiveDynamics()
+    assert run(live, stream[:60])[-1].standing
+    found = live.push(change(stream[60]))
+    assert found is not None
+    assert found.frame is None
+    assert re.search(said, found.remark)
+    assert run(live, stream[61:])[-1].standing
+
+
+@pytest.mark.parametrize("contacts", [(np.nan, 1.0), (np.inf, np.nan), (np.inf, 1.0)])
+def test_contacts_that_are_not_finite_are_unknown(contacts: tuple[float, float]) -> None:
+    """Regression: the solver failed with an IndexError for every body."""
+    stream = frames(bodies.still(bodies.arms_down(), 1.0))
+    given = [replace(body, contacts=np.array(contacts)) for body in stream]
+    found = run(LiveDynamics(), given)[-1]
+    assert found.frame is not None
+    plain = run(LiveDynamics(), stream)[-1]
+    assert plain.frame is not None
+    assert found.frame.moment == pytest.approx(plain.frame.moment)
+
+
+def test_no_forces_are_computed_across_a_jump() -> None:
+    """Regression: a pelvis that jumps gave moments of 5e7 Nm."""
+    stream = frames(bodies.still(bodies.arms_down(), 1.5))
+    live = LiveDynamics()
+    run(live, stream[:60])
+    away = np.array([50.0, 0.0, 0.0])
+    jumping = [replace(b, positions=b.positions + away * (-1) ** k) for k, b in enumerate(stream)]
+    assert not run(live, jumping[60:75])
+    assert run(live, stream[75:])[-1].standing
 
 
 def test_a_gap_and_a_second_person_do_not_mix() -> None:
