@@ -41,6 +41,8 @@ _LEARNED_FRAMES = 30
 """Number of frames from which the bone lengths are estimated."""
 _GAP_S = 0.05
 """A larger gap between frames starts a new window: three frames at 60 Hz."""
+_IN_VIEW_NS = 1_000_000_000
+"""ns, difference of stamps within which the followed person excludes all others."""
 _FLOOR_S = 5.0
 """The ground height is the typical height of the soles' lowest point within this time."""
 _REACH_M = (0.4, 3.0)
@@ -156,6 +158,8 @@ class LiveDynamics:
         self._fit = np.stack(
             [savgol_coeffs(self._size, order, deriv=k, use="dot") for k in range(3)]
         )
+        self._id: str | None = None
+        self._seen = 0
         self._learning: list[BodyFrame] = []
         self._body: RigidBody | None = None
         self._spread: Spread | None = None
@@ -197,20 +201,13 @@ class LiveDynamics:
         Returns:
             The forces of the body ``delay`` frames earlier, or None while there are too few frames.
         """
-        last = self._window[-1] if self._window else None
-        if last is not None and body.body_id != last.body_id:
-            if 0 <= body.stamp - last.stamp < 1e9:
-                return None
-            self._restart(forget=True)
-        elif last is not None and not 0 < (body.stamp - last.stamp) / 1e9 <= _GAP_S:
-            if body.stamp == last.stamp:
-                return None
-            self._restart(forget=False)
+        if not self._follows(body):
+            return None
         problem = _problem(body)
         if problem:
             self._restart(forget=False)
             return self._unknown(body, problem)
-        if self._window and _leaps(self._window[-1], body):
+        if self._window and _apart(self._window[-1], body):
             self._restart(forget=False)
         self._window.append(body)
         self._local.append(np.asarray(kinematics.to_local(body.rotations), np.float64))
@@ -219,6 +216,20 @@ class LiveDynamics:
         if len(self._window) < self._size:
             return None
         return self._solve()
+
+    def _follows(self, body: BodyFrame) -> bool:
+        """Whether this is a new body of the followed person, or the person is now followed."""
+        if self._window and body.stamp == self._window[-1].stamp:
+            return False
+        other = body.body_id != self._id
+        if other and self._id is not None:
+            if abs(body.stamp - self._seen) < _IN_VIEW_NS:
+                return False
+            self._restart(forget=True)
+        if other or body.valid.any():
+            self._seen = body.stamp
+        self._id = body.body_id
+        return True
 
     def _restart(self, forget: bool) -> None:
         self._window.clear()
@@ -352,9 +363,10 @@ def _problem(body: BodyFrame) -> str:
     return ""
 
 
-def _leaps(before: BodyFrame, body: BodyFrame) -> bool:
-    """Whether the pelvis moves farther between two frames than a person can."""
-    return float(np.linalg.norm(body.positions[0] - before.positions[0])) > _LEAP_M
+def _apart(before: BodyFrame, body: BodyFrame) -> bool:
+    """Whether there is a gap between two frames, or a jump of the pelvis."""
+    leap = float(np.linalg.norm(body.positions[0] - before.positions[0]))
+    return not 0 < (body.stamp - before.stamp) / 1e9 <= _GAP_S or leap > _LEAP_M
 
 
 def _standing(body: BodyFrame) -> F64 | None:

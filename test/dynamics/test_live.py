@@ -210,6 +210,35 @@ def test_a_gap_and_a_second_person_do_not_mix() -> None:
     assert len(run(live, stream[76:90])) == 5
 
 
+@pytest.mark.parametrize("later_ns", [-2_000_000, 0, 2_000_000])
+def test_the_followed_person_is_kept_with_another_in_view(later_ns: int) -> None:
+    """Regression: a body of another person that was older than the newest one was followed."""
+    stream = frames(bodies.still(bodies.arms_down(), 1.0))
+    live = LiveDynamics()
+    both = [
+        each
+        for body in stream
+        for each in (body, replace(body, body_id="other", stamp=body.stamp + later_ns))
+    ]
+    found = run(live, both)
+    assert {forces.body_id for forces in found} == {stream[0].body_id}
+    assert len(found) == len(run(LiveDynamics(), stream))
+
+
+def test_an_incomplete_body_does_not_hand_over_to_another_person() -> None:
+    """Regression: the next body of anybody was measured with the bones of the first person."""
+    stream = frames(bodies.still(bodies.arms_down(), 3.5))
+    other = [replace(body, body_id="other") for body in stream]
+    live = LiveDynamics()
+    run(live, stream[:60])
+    live.push(lost(stream[60], "left_foot"))
+    assert not run(live, other[61:80])
+    hidden = [each for k in range(80, 200) for each in (lost(stream[k], *JOINTS), other[k])]
+    found = run(live, hidden)
+    assert found[-1].body_id == "other"  # the followed person was lost for a second
+    assert found[-1].standing
+
+
 @pytest.mark.parametrize(
     "settings", [{"mass": 0.0}, {"carried": (-1.0, 0.0)}, {"contacts": ("wall",)}]
 )
