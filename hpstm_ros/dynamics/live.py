@@ -16,7 +16,7 @@ from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES, check_load, check_m
 from hpstm_ros.dynamics.efforts import joint_efforts
 from hpstm_ros.dynamics.ergonomics import Scores, score
 from hpstm_ros.dynamics.human import Human, State, state
-from hpstm_ros.dynamics.network import MODEL, Network, check_unloaded
+from hpstm_ros.dynamics.network import HDYS, MODEL, Network, check_unloaded
 from hpstm_ros.dynamics.offline import measured_offsets
 from hpstm_ros.dynamics.points import stature
 from hpstm_ros.dynamics.rigid_body import (
@@ -53,7 +53,6 @@ _MOST_NAMED = 4
 """Number of missing joints that a remark names."""
 _CUBIC = 3
 RIGID_BODY = "rigid_body"
-HDYS = "hdys"
 METHODS = (RIGID_BODY, HDYS)
 _SCORED_EVERY = 6
 """Frames between updates of the posture scores and of the ground height, which change slowly."""

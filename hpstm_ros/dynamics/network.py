@@ -25,6 +25,8 @@ from pallas_ros.runtime import open_stream
 
 F64 = NDArray[np.float64]
 
+HDYS = "hdys"
+"""Name of the method."""
 MODEL: str = described("dynamics")["model"].default
 _LEAST_SHARE = 0.05
 """Share of body weight; a foot with a smaller force is not in contact."""
@@ -105,6 +107,13 @@ class Network:
         )
 
 
+def at_model_rate(motion: Motion) -> Motion:
+    """The motion at 60 Hz, the rate of the forces that `analyse_network` returns."""
+    if abs(motion.fps - MODEL_RATE_HZ) <= 1e-6:
+        return motion
+    return resample(motion, MODEL_RATE_HZ)
+
+
 def analyse_network(
     motion: Motion,
     human: Human,
@@ -128,8 +137,7 @@ def analyse_network(
         PallasError: the motion is too short, a load is carried, or the model cannot be used.
     """
     check_unloaded(human.loads.values())
-    if abs(motion.fps - MODEL_RATE_HZ) > 1e-6:
-        motion = resample(motion, MODEL_RATE_HZ)
+    motion = at_model_rate(motion)
     stream = open_stream(model, expect={"kind": "hdys"})
     p, q, valid = smoothed(motion, cutoff)
     R = np.asarray(rotations.to_matrix(q), np.float64)

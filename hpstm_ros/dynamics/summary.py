@@ -18,8 +18,10 @@ from hpstm_ros.dynamics.ergonomics import Scores, score
 from hpstm_ros.dynamics.offline import Dynamics
 from hpstm_ros.dynamics.pictures import picture
 from hpstm_ros.dynamics.strength import STRENGTH, WATCHED, WATCHED_JOINTS
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.view import svg
+from pallas_ros.view.page import save_text
 
 F64 = NDArray[np.float64]
 
@@ -67,7 +69,16 @@ class Summary:
 
 
 def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
-    """The figures of ``dynamics``, which came of ``motion``."""
+    """The figures of ``dynamics``, which was computed from ``motion``.
+
+    Raises:
+        PallasError: the motion has not the frames of the dynamics, because its rate differs.
+    """
+    if len(motion) != len(dynamics.t):
+        raise PallasError(
+            f"the motion has {len(motion)} frames but the dynamics {len(dynamics.t)}: resample the"
+            " motion to the rate of the dynamics"
+        )
     known = dynamics.valid
     step = float(dynamics.t[1] - dynamics.t[0]) if len(dynamics.t) > 1 else 0.0
     sizes = np.linalg.norm(dynamics.moment[:, WATCHED_JOINTS], axis=-1)[known]
@@ -150,7 +161,7 @@ def write_page(
         f"{_pictures(dynamics, motion)}{body}"
         f"<p>{html.escape(MEDICAL)}</p></html>"
     )
-    Path(path).write_text(text, encoding="utf-8")
+    save_text(Path(path), text)
 
 
 def _pictures(dynamics: Dynamics, motion: Motion) -> str:
