@@ -158,7 +158,12 @@ def analyse_network(
     per_mass = np.stack(torque).reshape(len(p), -1, 3)
     moment[:, 1:] = np.einsum("tij,tpj->tpi", back, per_mass) * human.mass
     reaction = _reaction(np.stack(ground).reshape(len(p), 2, 5), joints, back, human, floor)
-    valid[: int(stream.metadata["config"]["window"]) - 1] = False
+    window = int(stream.metadata["config"]["window"])
+    valid[: window - 1] = False
+    if not valid.any():
+        raise PallasError(
+            f"no frame is valid after the first {window - 1}, which the network needs"
+        )
     residual, centre = _residual(human, p, q, motion.fps, reaction)
     moment[:, 0] = residual[:, 3:]
     return Dynamics(

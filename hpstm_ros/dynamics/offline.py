@@ -219,7 +219,13 @@ def _bridged(motion: Motion) -> tuple[F64, F64, NDArray[np.bool_]]:
             valid[start:stop] = True
         else:
             valid[max(start - edge, 0) : stop + edge] = False
-    valid[:edge] = valid[-edge:] = False
+    valid[:edge] = False
+    valid[-edge:] = False
+    if not valid.any():
+        raise PallasError(
+            f"no part without gaps is longer than {2 * edge} frames: forces need the frames before"
+            " and after each instant"
+        )
     orientation = rotations.normalise(filled[:, 3:].reshape(len(times), len(JOINTS), 4))
     return filled[:, :3], np.asarray(orientation), valid
 

@@ -99,13 +99,20 @@ def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
     )
 
 
+def _seen(dynamics: Dynamics, motion: Motion) -> NDArray[np.bool_]:
+    """(T,) whether a frame has forces and a body; in short gaps, forces are interpolated."""
+    body = np.isfinite(motion.rotations).all(axis=(1, 2))
+    return np.asarray(dynamics.valid & body & np.isfinite(motion.positions).all(axis=(1, 2)))
+
+
 def _worst(dynamics: Dynamics, motion: Motion, step: float) -> Scores | None:
     every = max(round(_EVERY_S / step), 1) if step else 1
+    seen = _seen(dynamics, motion)
     upward = dynamics.ground_reaction[..., 2]
     found = [
         score(motion.rotations[index], dynamics.loads, bool((upward[index] > 1.0).all()))
         for index in range(0, len(dynamics.t), every)
-        if dynamics.valid[index]
+        if seen[index]
     ]
     if not found:
         return None
@@ -166,12 +173,13 @@ def write_page(
 
 def _pictures(dynamics: Dynamics, motion: Motion) -> str:
     """The instants of the highest lumbar, right knee and right shoulder moment."""
-    if not dynamics.valid.any():
+    seen = _seen(dynamics, motion)
+    if not seen.any():
         return ""
     out = []
     for name in ("lumbar", "right_knee", "right_shoulder"):
         joint = WATCHED_JOINTS[list(WATCHED).index(name)]
-        sizes = np.where(dynamics.valid, np.linalg.norm(dynamics.moment[:, joint], axis=1), -1.0)
+        sizes = np.where(seen, np.linalg.norm(dynamics.moment[:, joint], axis=1), -1.0)
         stream = io.BytesIO()
         Image.fromarray(picture(motion, dynamics, int(np.argmax(sizes)))).save(stream, "PNG")
         data = base64.b64encode(stream.getvalue()).decode()
