@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(total=len(motion), unit=" frames", desc="dynamics", disable=None) as bar:
         dynamics = _analyse(args, motion, human, bar.update)
     summary = summarise(dynamics, motion, args.sex)
-    for line in sentences(summary):
+    for line in [*sentences(summary), *dynamics.remarks]:
         print(f"  {line}")
     print(f"  {MEDICAL}")
     if args.report is not None:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES
 from hpstm_ros.dynamics.contacts import cross
 from hpstm_ros.dynamics.human import Demand, Human, State, states
-from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, find_floor, placed_joints, smoothed
+from hpstm_ros.dynamics.offline import (
+    CUTOFF_HZ,
+    Dynamics,
+    find_floor,
+    placed_joints,
+    remarks,
+    smoothed,
+)
 from hpstm_ros.dynamics.representations import View
 from hpstm_ros.dynamics.rigid_body import FLIGHT, STANDING, Frame, RigidBody
 from pallas_ros.body import rotations
@@ -159,6 +166,7 @@ def analyse_network(
     moment[:, 1:] = np.einsum("tij,tpj->tpi", back, per_mass) * human.mass
     reaction = _reaction(np.stack(ground).reshape(len(p), 2, 5), joints, back, human, floor)
     window = int(stream.metadata["config"]["window"])
+    notes = remarks(motion, valid, cutoff)
     valid[: window - 1] = False
     if not valid.any():
         raise PallasError(
@@ -178,6 +186,7 @@ def analyse_network(
         positions=joints,
         centre=centre,
         floor=floor,
+        remarks=notes,
     )
 
 

@@ -160,8 +160,9 @@ def write_page(
             svg.lines(t, np.where(known, residual, np.nan), ["residual"], "of body weight"),
         ),
     ]
+    lines = [*sentences(summary), *dynamics.remarks]
     body = "".join(f"<h2>{html.escape(name)}</h2>{plot}" for name, plot in parts)
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in sentences(summary))
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     text = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1><ul>{items}</ul>"

@@ -79,6 +79,11 @@ def test_the_command_writes_a_dynamics_file_and_a_page(
     said = capsys.readouterr().out
     assert "lumbar" in said
     assert "not a medical device" in said
+    slow = {"fps": np.float64(10), "joint_names": np.array(JOINTS), "positions": points}
+    save_npz(source, slow)
+    assert run(source, out, "--mass", "75", "--report", page) == 0
+    assert "the motion is not filtered" in capsys.readouterr().out
+    assert "the motion is not filtered" in page.read_text()
 
 
 @pytest.mark.parametrize("fps", [30, 120])

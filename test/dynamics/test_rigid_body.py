@@ -175,6 +175,18 @@ def test_a_motion_of_short_parts_only_is_refused(floor: float | None) -> None:
         analyse_network(motion, human(), resource(MODEL), floor=floor)
 
 
+def test_remarks_say_how_the_motion_was_processed() -> None:
+    """Regression: there were none."""
+    motion = bodies.still(bodies.arms_down(), 4.0)
+    assert forces(motion).remarks == []
+    motion.positions[60:63] = np.nan
+    for found in (forces(motion), analyse_network(motion, human(), resource(MODEL))):
+        assert found.remarks == ["short gaps of 0.05 s in all are interpolated"]
+    slow = Motion(10.0, motion.positions[:40], motion.rotations[:40])
+    (remark,) = forces(slow).remarks
+    assert "not filtered, because its rate of 10 Hz is too low for a cutoff of 6 Hz" in remark
+
+
 def test_the_pelvis_row_is_the_residual_moment() -> None:
     found = forces(bodies.still(bodies.arms_down()))
     assert found.moment[:, 0] == pytest.approx(found.residual[:, 3:])
