@@ -28,7 +28,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_RATE_HZ
 from pallas_ros.files.parameters import described
-from pallas_ros.runtime import open_stream
+from pallas_ros.runtime import Stream, open_stream
 
 F64 = NDArray[np.float64]
 
@@ -153,18 +153,11 @@ def analyse_network(
         soles = RigidBody(human).soles(joints, R)
         floor = find_floor(soles[valid][..., 2].reshape(int(valid.sum()), -1))
     view = View.of(q[:, 0], p, floor, motion.fps)
-    torque = []
-    ground = []
-    for points in view.points(joints):
-        found = stream.step({"keypoints": points[None]})
-        torque.append(found["torque"][0].astype(np.float64))
-        ground.append(found["ground"][0].astype(np.float64))
-        progress(1)
+    per_mass, ground = _estimates(stream, view.points(joints), progress)
     back = np.swapaxes(view.R_heading_world, 1, 2)
     moment = np.zeros((len(p), len(JOINTS), 3))
-    per_mass = np.stack(torque).reshape(len(p), -1, 3)
     moment[:, 1:] = np.einsum("tij,tpj->tpi", back, per_mass) * human.mass
-    reaction = _reaction(np.stack(ground).reshape(len(p), 2, 5), joints, back, human, floor)
+    reaction = _reaction(ground, joints, back, human, floor)
     window = int(stream.metadata["config"]["window"])
     notes = remarks(motion, valid, cutoff)
     valid[: window - 1] = False
@@ -188,6 +181,20 @@ def analyse_network(
         floor=floor,
         remarks=notes,
     )
+
+
+def _estimates(
+    stream: Stream, points: Iterable[F64], progress: Callable[[int], object]
+) -> tuple[F64, F64]:
+    """Torques (T, 21, 3) Nm/kg and ground reactions (T, 2, 5) of keypoints, frame by frame."""
+    torque = []
+    ground = []
+    for frame in points:
+        found = stream.step({"keypoints": frame[None]})
+        torque.append(found["torque"].astype(np.float64).reshape(-1, 3))
+        ground.append(found["ground"].astype(np.float64).reshape(2, 5))
+        progress(1)
+    return np.stack(torque), np.stack(ground)
 
 
 def _reaction(values: F64, joints: F64, back: F64, human: Human, floor: float) -> F64:
