@@ -9,7 +9,7 @@ from tqdm import tqdm
 from hpstm_ros.dynamics.anthropometry import check_load, check_mass
 from hpstm_ros.dynamics.files import save_dynamics
 from hpstm_ros.dynamics.human import Human
-from hpstm_ros.dynamics.network import analyse_network
+from hpstm_ros.dynamics.network import HDYS, analyse_network, at_model_rate
 from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, analyse, measured_offsets
 from hpstm_ros.dynamics.points import read_body, stature
 from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS, RigidBodySettings
@@ -95,19 +95,21 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     motion, found = read_body(args.input, overrides_from(args))
     print(f"{args.input}: {found}", flush=True)
+    if args.method == HDYS:
+        motion = at_model_rate(motion)
     human = Human(measured_offsets(motion), args.mass, args.height or stature(motion), args.sex)
     for side in ("left", "right"):
         if args.hand in (side, "both"):
             human.carry(args.load / (2 if args.hand == "both" else 1), side)
     with tqdm(total=len(motion), unit=" frames", desc="dynamics", disable=None) as bar:
         dynamics = _analyse(args, motion, human, bar.update)
-    save_dynamics(args.output, dynamics)
     summary = summarise(dynamics, motion, args.sex)
-    for line in sentences(summary):
+    for line in [*sentences(summary), *dynamics.remarks]:
         print(f"  {line}")
     print(f"  {MEDICAL}")
     if args.report is not None:
         write_page(args.report, dynamics, motion, summary, Path(args.input).name)
+    save_dynamics(args.output, dynamics)
     print(f"{args.output}: {len(dynamics.t)} frames, {int(dynamics.valid.sum())} known")
     return 0
 
@@ -116,7 +118,7 @@ def _analyse(
     args: argparse.Namespace, motion: Motion, human: Human, progress: Callable[[int], object]
 ) -> Dynamics:
     options = {"floor": args.floor, "cutoff": args.cutoff}
-    if args.method == "hdys":
+    if args.method == HDYS:
         if args.contacts:
             raise PallasError("--contacts: HDyS does not model contacts other than the feet")
         return analyse_network(motion, human, resource(args.model), progress=progress, **options)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINT_INDEX
 
 F64 = NDArray[np.float64]
@@ -214,7 +215,13 @@ def reba(posture: Posture, load: float) -> int:
 
 
 def score(q_world_joint: F64, loads: dict[str, float], both_legs: bool = True) -> Scores:
-    """Scores of the worse side, from orientations (22, 4) xyzw and ``loads``, side -> kg."""
+    """Scores of the worse side, from orientations (22, 4) xyzw and ``loads``, side -> kg.
+
+    Raises:
+        PallasError: an orientation is not finite.
+    """
+    if not np.isfinite(q_world_joint).all():
+        raise PallasError("a posture with missing orientations has no score: leave out the frame")
     sides = list(zip(postures(q_world_joint, both_legs), (loads["left"], loads["right"])))
     total = sum(loads.values())
     return Scores(

@@ -16,7 +16,7 @@ from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES, check_load, check_m
 from hpstm_ros.dynamics.efforts import joint_efforts
 from hpstm_ros.dynamics.ergonomics import Scores, score
 from hpstm_ros.dynamics.human import Human, State, state
-from hpstm_ros.dynamics.network import MODEL, Network, check_unloaded
+from hpstm_ros.dynamics.network import HDYS, MODEL, Network, check_unloaded
 from hpstm_ros.dynamics.offline import measured_offsets
 from hpstm_ros.dynamics.points import stature
 from hpstm_ros.dynamics.rigid_body import (
@@ -31,8 +31,8 @@ from hpstm_ros.dynamics.uncertainty import Spread
 from pallas_ros.body import kinematics, rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.body.motion import Motion
-from pallas_ros.body.names import MODEL_RATE_HZ
+from pallas_ros.body.motion import FARTHEST_M, Motion
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
 from pallas_ros.view.human import urdf_joint_angles
 
 F64 = NDArray[np.float64]
@@ -41,11 +41,18 @@ _LEARNED_FRAMES = 30
 """Number of frames from which the bone lengths are estimated."""
 _GAP_S = 0.05
 """A larger gap between frames starts a new window: three frames at 60 Hz."""
+_IN_VIEW_NS = 1_000_000_000
+"""ns, difference of stamps within which the followed person excludes all others."""
 _FLOOR_S = 5.0
 """The ground height is the typical height of the soles' lowest point within this time."""
+_REACH_M = (0.4, 3.0)
+"""m, limits of the distance from the pelvis to the farthest joint of a person in any posture."""
+_LEAP_M = 1.0
+"""m, a pelvis that moves farther between two frames starts a new window."""
+_MOST_NAMED = 4
+"""Number of missing joints that a remark names."""
 _CUBIC = 3
 RIGID_BODY = "rigid_body"
-HDYS = "hdys"
 METHODS = (RIGID_BODY, HDYS)
 _SCORED_EVERY = 6
 """Frames between updates of the posture scores and of the ground height, which change slowly."""
@@ -150,6 +157,8 @@ class LiveDynamics:
         self._fit = np.stack(
             [savgol_coeffs(self._size, order, deriv=k, use="dot") for k in range(3)]
         )
+        self._id: str | None = None
+        self._seen = 0
         self._learning: list[BodyFrame] = []
         self._body: RigidBody | None = None
         self._spread: Spread | None = None
@@ -191,18 +200,14 @@ class LiveDynamics:
         Returns:
             The forces of the body ``delay`` frames earlier, or None while there are too few frames.
         """
-        last = self._window[-1] if self._window else None
-        if last is not None and body.body_id != last.body_id:
-            if 0 <= body.stamp - last.stamp < 1e9:
-                return None
-            self._restart(forget=True)
-        elif last is not None and not 0 < (body.stamp - last.stamp) / 1e9 <= _GAP_S:
-            if body.stamp == last.stamp:
-                return None
+        if not self._follows(body):
+            return None
+        problem = _problem(body)
+        if problem:
             self._restart(forget=False)
-        if not (np.isfinite(body.positions).all() and np.isfinite(body.rotations).all()):
+            return self._unknown(body, problem)
+        if self._window and _apart(self._window[-1], body):
             self._restart(forget=False)
-            return self._unknown(body, "the body is incomplete: a joint is missing or not finite")
         self._window.append(body)
         self._local.append(np.asarray(kinematics.to_local(body.rotations), np.float64))
         if self._body is None and not self._learned(body):
@@ -210,6 +215,20 @@ class LiveDynamics:
         if len(self._window) < self._size:
             return None
         return self._solve()
+
+    def _follows(self, body: BodyFrame) -> bool:
+        """Whether this is a new body of the followed person, or the person is now followed."""
+        if self._window and body.stamp == self._window[-1].stamp:
+            return False
+        other = body.body_id != self._id
+        if other and self._id is not None:
+            if abs(body.stamp - self._seen) < _IN_VIEW_NS:
+                return False
+            self._restart(forget=True)
+        if other or body.valid.any():
+            self._seen = body.stamp
+        self._id = body.body_id
+        return True
 
     def _restart(self, forget: bool) -> None:
         self._window.clear()
@@ -278,8 +297,7 @@ class LiveDynamics:
         """The forces by the current method; None while the window of the network is not full."""
         assert self._body is not None
         if self._network is None:
-            standing = body.contacts if np.any(body.contacts > 0) else None
-            return self._body.solve(found, self._floor, speed, standing)
+            return self._body.solve(found, self._floor, speed, _standing(body))
         paths = np.stack([frame.positions for frame in self._window]).reshape(self._size, -1)
         rates = np.array([[1.0], [MODEL_RATE_HZ], [MODEL_RATE_HZ**2]])
         moving = ((self._fit @ paths) * rates).reshape(3, -1, 3)
@@ -321,3 +339,36 @@ class LiveDynamics:
             carried=(self._carried[0], self._carried[1]),
             residual=float(np.linalg.norm(frame.residual[:3])) / (human.mass * GRAVITY),
         )
+
+
+def _problem(body: BodyFrame) -> str:
+    """Why the forces of a body cannot be computed, or empty."""
+    finite = np.isfinite(body.positions).all(axis=1) & np.isfinite(body.rotations).all(axis=1)
+    missing = [name for name, there in zip(JOINTS, body.valid & finite) if not there]
+    if missing:
+        names = ", ".join(missing[:_MOST_NAMED])
+        more = len(missing) - _MOST_NAMED
+        others = f" and {more} others" if more > 0 else ""
+        return f"the body is incomplete: no {names}{others}"
+    if np.abs(body.positions).max() > FARTHEST_M:
+        return f"the body is implausible: it is more than {FARTHEST_M:g} m from the origin"
+    reach = float(np.linalg.norm(body.positions - body.positions[0], axis=1).max())
+    low, high = _REACH_M
+    if not low <= reach <= high:
+        return (
+            f"the body is implausible: its farthest joint is {reach:.2g} m from the pelvis,"
+            f" expected {low:g} to {high:g} m"
+        )
+    return ""
+
+
+def _apart(before: BodyFrame, body: BodyFrame) -> bool:
+    """Whether there is a gap between two frames, or a jump of the pelvis."""
+    leap = float(np.linalg.norm(body.positions[0] - before.positions[0]))
+    return not 0 < (body.stamp - before.stamp) / 1e9 <= _GAP_S or leap > _LEAP_M
+
+
+def _standing(body: BodyFrame) -> F64 | None:
+    """Probabilities (2,) that the left and the right foot are on the ground, or None if unknown."""
+    known = np.isfinite(body.contacts).all() and np.any(body.contacts > 0)
+    return body.contacts if known else None

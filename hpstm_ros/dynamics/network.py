@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES
 from hpstm_ros.dynamics.contacts import cross
 from hpstm_ros.dynamics.human import Demand, Human, State, states
-from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, find_floor, placed_joints, smoothed
+from hpstm_ros.dynamics.offline import (
+    CUTOFF_HZ,
+    Dynamics,
+    find_floor,
+    placed_joints,
+    remarks,
+    smoothed,
+)
 from hpstm_ros.dynamics.representations import View
 from hpstm_ros.dynamics.rigid_body import FLIGHT, STANDING, Frame, RigidBody
 from pallas_ros.body import rotations
@@ -21,10 +28,12 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_RATE_HZ
 from pallas_ros.files.parameters import described
-from pallas_ros.runtime import open_stream
+from pallas_ros.runtime import Stream, open_stream
 
 F64 = NDArray[np.float64]
 
+HDYS = "hdys"
+"""Name of the method."""
 MODEL: str = described("dynamics")["model"].default
 _LEAST_SHARE = 0.05
 """Share of body weight; a foot with a smaller force is not in contact."""
@@ -105,6 +114,13 @@ class Network:
         )
 
 
+def at_model_rate(motion: Motion) -> Motion:
+    """The motion at 60 Hz, the rate of the forces that `analyse_network` returns."""
+    if abs(motion.fps - MODEL_RATE_HZ) <= 1e-6:
+        return motion
+    return resample(motion, MODEL_RATE_HZ)
+
+
 def analyse_network(
     motion: Motion,
     human: Human,
@@ -128,8 +144,7 @@ def analyse_network(
         PallasError: the motion is too short, a load is carried, or the model cannot be used.
     """
     check_unloaded(human.loads.values())
-    if abs(motion.fps - MODEL_RATE_HZ) > 1e-6:
-        motion = resample(motion, MODEL_RATE_HZ)
+    motion = at_model_rate(motion)
     stream = open_stream(model, expect={"kind": "hdys"})
     p, q, valid = smoothed(motion, cutoff)
     R = np.asarray(rotations.to_matrix(q), np.float64)
@@ -138,19 +153,18 @@ def analyse_network(
         soles = RigidBody(human).soles(joints, R)
         floor = find_floor(soles[valid][..., 2].reshape(int(valid.sum()), -1))
     view = View.of(q[:, 0], p, floor, motion.fps)
-    torque = []
-    ground = []
-    for points in view.points(joints):
-        found = stream.step({"keypoints": points[None]})
-        torque.append(found["torque"][0].astype(np.float64))
-        ground.append(found["ground"][0].astype(np.float64))
-        progress(1)
+    per_mass, ground = _estimates(stream, view.points(joints), progress)
     back = np.swapaxes(view.R_heading_world, 1, 2)
     moment = np.zeros((len(p), len(JOINTS), 3))
-    per_mass = np.stack(torque).reshape(len(p), -1, 3)
     moment[:, 1:] = np.einsum("tij,tpj->tpi", back, per_mass) * human.mass
-    reaction = _reaction(np.stack(ground).reshape(len(p), 2, 5), joints, back, human, floor)
-    valid[: int(stream.metadata["config"]["window"]) - 1] = False
+    reaction = _reaction(ground, joints, back, human, floor)
+    window = int(stream.metadata["config"]["window"])
+    notes = remarks(motion, valid, cutoff)
+    valid[: window - 1] = False
+    if not valid.any():
+        raise PallasError(
+            f"no frame is valid after the first {window - 1}, which the network needs"
+        )
     residual, centre = _residual(human, p, q, motion.fps, reaction)
     moment[:, 0] = residual[:, 3:]
     return Dynamics(
@@ -165,7 +179,22 @@ def analyse_network(
         positions=joints,
         centre=centre,
         floor=floor,
+        remarks=notes,
     )
+
+
+def _estimates(
+    stream: Stream, points: Iterable[F64], progress: Callable[[int], object]
+) -> tuple[F64, F64]:
+    """Torques (T, 21, 3) Nm/kg and ground reactions (T, 2, 5) of keypoints, frame by frame."""
+    torque = []
+    ground = []
+    for frame in points:
+        found = stream.step({"keypoints": frame[None]})
+        torque.append(found["torque"].astype(np.float64).reshape(-1, 3))
+        ground.append(found["ground"].astype(np.float64).reshape(2, 5))
+        progress(1)
+    return np.stack(torque), np.stack(ground)
 
 
 def _reaction(values: F64, joints: F64, back: F64, human: Human, floor: float) -> F64:

@@ -28,6 +28,8 @@ CUTOFF_HZ = 6.0
 
 The usual choice for gait (Winter 2009, chapter 3).
 """
+_HIGHEST_CUTOFF = 0.45
+"""Highest cutoff of the filter, as a share of the frame rate."""
 _EDGE_S = 0.05
 """s, margin at both ends of a segment where accelerations are extrapolated."""
 _LONGEST_GAP_S = 0.1
@@ -56,7 +58,7 @@ class Dynamics:
         centre: (T, 3) m, centre of mass.
         floor: m, height of the ground.
         extra: contact besides the feet -> (T, 3) N.
-        remarks: notes for the user.
+        remarks: sentences about how the motion was processed (`remarks`).
     """
 
     t: F64
@@ -98,11 +100,36 @@ def smooth(values: F64, fps: float, cutoff: float = CUTOFF_HZ) -> F64:
 
     Values are returned unchanged if the rate ``fps`` is too low for the filter.
     """
-    if cutoff >= 0.45 * fps:
+    if not _filters(fps, cutoff):
         return values
     sections = butter(2, cutoff / (fps / 2), output="sos")
     pad = min(len(values) - 1, round(1.5 * fps / cutoff))
     return np.asarray(sosfiltfilt(sections, values, axis=0, padlen=pad))
+
+
+def _filters(fps: float, cutoff: float) -> bool:
+    """Whether the rate is high enough for the low-pass filter."""
+    return cutoff < _HIGHEST_CUTOFF * fps
+
+
+def remarks(motion: Motion, valid: NDArray[np.bool_], cutoff: float) -> list[str]:
+    """Sentences about how a motion was processed; empty if there is nothing to mention.
+
+    Args:
+        motion: as given to `smoothed`.
+        valid: (T,) as returned by `smoothed`.
+        cutoff: Hz, of the low-pass filter.
+    """
+    found = []
+    if not _filters(motion.fps, cutoff):
+        found.append(
+            f"the motion is not filtered, because its rate of {motion.fps:g} Hz is too low for a"
+            f" cutoff of {cutoff:g} Hz"
+        )
+    bridged = int((valid & ~_good(motion)).sum())
+    if bridged:
+        found.append(f"short gaps of {bridged / motion.fps:.2f} s in all are interpolated")
+    return found
 
 
 def find_floor(heights: F64) -> float:
@@ -154,7 +181,9 @@ def analyse(
             body.solve(each, floor, speed[index], None if standing is None else standing[index])
         )
         progress(1)
-    return _assembled(motion, human, frames, valid, floor)
+    dynamics = _assembled(motion, human, frames, valid, floor)
+    dynamics.remarks = remarks(motion, valid, cutoff)
+    return dynamics
 
 
 def smoothed(motion: Motion, cutoff: float = CUTOFF_HZ) -> tuple[F64, F64, NDArray[np.bool_]]:
@@ -196,11 +225,15 @@ def _check(motion: Motion) -> None:
         )
 
 
+def _good(motion: Motion) -> NDArray[np.bool_]:
+    """(T,) whether a frame is whole and valid."""
+    whole = _whole(motion)
+    return whole if motion.valid is None else whole & motion.valid
+
+
 def _bridged(motion: Motion) -> tuple[F64, F64, NDArray[np.bool_]]:
     """Pelvis (T, 3) m and orientations (T, 22, 4) without gaps, and which frames are valid (T,)."""
-    good = _whole(motion)
-    if motion.valid is not None:
-        good[~motion.valid] = False
+    good = _good(motion)
     if good.sum() < LEAST_FRAMES:
         raise PallasError(
             f"only {int(good.sum())} of {len(motion)} frames contain a complete body: forces need"
@@ -219,7 +252,13 @@ def _bridged(motion: Motion) -> tuple[F64, F64, NDArray[np.bool_]]:
             valid[start:stop] = True
         else:
             valid[max(start - edge, 0) : stop + edge] = False
-    valid[:edge] = valid[-edge:] = False
+    valid[:edge] = False
+    valid[-edge:] = False
+    if not valid.any():
+        raise PallasError(
+            f"no part without gaps is longer than {2 * edge} frames: forces need the frames before"
+            " and after each instant"
+        )
     orientation = rotations.normalise(filled[:, 3:].reshape(len(times), len(JOINTS), 4))
     return filled[:, :3], np.asarray(orientation), valid
 

@@ -18,8 +18,10 @@ from hpstm_ros.dynamics.ergonomics import Scores, score
 from hpstm_ros.dynamics.offline import Dynamics
 from hpstm_ros.dynamics.pictures import picture
 from hpstm_ros.dynamics.strength import STRENGTH, WATCHED, WATCHED_JOINTS
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.view import svg
+from pallas_ros.view.page import save_text
 
 F64 = NDArray[np.float64]
 
@@ -67,7 +69,16 @@ class Summary:
 
 
 def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
-    """The figures of ``dynamics``, which came of ``motion``."""
+    """The figures of ``dynamics``, which was computed from ``motion``.
+
+    Raises:
+        PallasError: the motion has not the frames of the dynamics, because its rate differs.
+    """
+    if len(motion) != len(dynamics.t):
+        raise PallasError(
+            f"the motion has {len(motion)} frames but the dynamics {len(dynamics.t)}: resample the"
+            " motion to the rate of the dynamics"
+        )
     known = dynamics.valid
     step = float(dynamics.t[1] - dynamics.t[0]) if len(dynamics.t) > 1 else 0.0
     sizes = np.linalg.norm(dynamics.moment[:, WATCHED_JOINTS], axis=-1)[known]
@@ -88,13 +99,20 @@ def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
     )
 
 
+def _seen(dynamics: Dynamics, motion: Motion) -> NDArray[np.bool_]:
+    """(T,) whether a frame has forces and a body; in short gaps, forces are interpolated."""
+    body = np.isfinite(motion.rotations).all(axis=(1, 2))
+    return np.asarray(dynamics.valid & body & np.isfinite(motion.positions).all(axis=(1, 2)))
+
+
 def _worst(dynamics: Dynamics, motion: Motion, step: float) -> Scores | None:
     every = max(round(_EVERY_S / step), 1) if step else 1
+    seen = _seen(dynamics, motion)
     upward = dynamics.ground_reaction[..., 2]
     found = [
         score(motion.rotations[index], dynamics.loads, bool((upward[index] > 1.0).all()))
         for index in range(0, len(dynamics.t), every)
-        if dynamics.valid[index]
+        if seen[index]
     ]
     if not found:
         return None
@@ -142,25 +160,27 @@ def write_page(
             svg.lines(t, np.where(known, residual, np.nan), ["residual"], "of body weight"),
         ),
     ]
+    lines = [*sentences(summary), *dynamics.remarks]
     body = "".join(f"<h2>{html.escape(name)}</h2>{plot}" for name, plot in parts)
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in sentences(summary))
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     text = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1><ul>{items}</ul>"
         f"{_pictures(dynamics, motion)}{body}"
         f"<p>{html.escape(MEDICAL)}</p></html>"
     )
-    Path(path).write_text(text, encoding="utf-8")
+    save_text(Path(path), text)
 
 
 def _pictures(dynamics: Dynamics, motion: Motion) -> str:
     """The instants of the highest lumbar, right knee and right shoulder moment."""
-    if not dynamics.valid.any():
+    seen = _seen(dynamics, motion)
+    if not seen.any():
         return ""
     out = []
     for name in ("lumbar", "right_knee", "right_shoulder"):
         joint = WATCHED_JOINTS[list(WATCHED).index(name)]
-        sizes = np.where(dynamics.valid, np.linalg.norm(dynamics.moment[:, joint], axis=1), -1.0)
+        sizes = np.where(seen, np.linalg.norm(dynamics.moment[:, joint], axis=1), -1.0)
         stream = io.BytesIO()
         Image.fromarray(picture(motion, dynamics, int(np.argmax(sizes)))).save(stream, "PNG")
         data = base64.b64encode(stream.getvalue()).decode()

@@ -94,19 +94,13 @@ def _gaps(valid: Flags, seen: Flags) -> list[tuple[int, int]]:
     """For each run of invalid frames, the last measured frame before and the first after it; -1
     and T if there is none.
     """
-    found = []
-    frame = 0
-    while frame < len(valid):
-        if valid[frame]:
-            frame += 1
-            continue
-        before = np.flatnonzero(seen[:frame] & valid[:frame])
-        after = np.flatnonzero(seen[frame:] & valid[frame:])
-        last = int(before[-1]) if len(before) else -1
-        following = frame + int(after[0]) if len(after) else len(valid)
-        found.append((last, following))
-        frame = following
-    return found
+    frames = np.arange(len(valid))
+    measured = seen & valid
+    last = np.maximum.accumulate(np.where(measured, frames, -1))
+    backwards = np.where(measured, frames, len(valid))[::-1]
+    following = np.minimum.accumulate(backwards)[::-1]
+    ends = zip(last[~valid].tolist(), following[~valid].tolist())
+    return list(dict.fromkeys(ends))
 
 
 def _fill_one(motion: Motion, last: int, following: int, expectation: Expectation) -> None:

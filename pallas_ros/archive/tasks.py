@@ -24,6 +24,8 @@ _LEAST_AHEAD = 64
 """Jobs queued for a cluster, which may grow."""
 CONNECT_S = 10.0
 """Timeout for a response of the scheduler."""
+WORKER_S = 60.0
+"""Timeout for its first worker: an adaptive cluster starts workers when it has tasks."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -87,7 +89,8 @@ def run_tasks(
         what, unit: for the progress bar.
 
     Raises:
-        PallasError: the Dask scheduler cannot be reached, or Dask is not installed.
+        PallasError: the Dask scheduler cannot be reached or has no worker, or Dask is not
+            installed.
     """
     workers = workers or Workers()
     if workers.scheduler:
@@ -188,6 +191,7 @@ def _by_dask(
 
         threads = sum(client.ncores().values())
         waiting = distributed.as_completed(hand_over(max(AHEAD * threads, _LEAST_AHEAD)))
+        _expect_worker(client, scheduler)
         for future in waiting:
             job = of.pop(future.key)
             try:
@@ -197,3 +201,14 @@ def _by_dask(
             future.release()
             waiting.update(hand_over(1))
             yield outcome
+
+
+def _expect_worker(client: Any, scheduler: str) -> None:
+    """Wait for the first worker of a cluster."""
+    try:
+        client.wait_for_workers(1, timeout=WORKER_S)
+    except TimeoutError:
+        raise PallasError(
+            f"--scheduler {scheduler[:80]}: it has had no worker for {WORKER_S:g} s; start one with"
+            " `dask worker` and the same address"
+        ) from None

@@ -7,7 +7,11 @@ import standing_bodies as bodies
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
 from hpstm_ros.dynamics.ergonomics import Posture, reba, rula, score
+from hpstm_ros.dynamics.human import Human
+from hpstm_ros.dynamics.offline import analyse
 from hpstm_ros.dynamics.strength import STRENGTH, loads
+from hpstm_ros.dynamics.summary import summarise
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINT_INDEX
 
 NONE = {"left": 0.0, "right": 0.0}
@@ -24,6 +28,25 @@ def posture(**given: object) -> Posture:
 def test_neutral_postures_have_the_lowest_scores() -> None:
     assert rula(posture(), 0.0) == 1
     assert reba(posture(), 0.0) == 1
+
+
+def test_a_posture_with_missing_joints_has_no_score() -> None:
+    q = bodies.arms_down()
+    q[5] = np.nan
+    with pytest.raises(PallasError, match="missing orientations"):
+        score(q, NONE)
+
+
+def test_bridged_gaps_do_not_raise_the_scores() -> None:
+    """Regression: frames without a body had the worst score of each table."""
+    motion = bodies.still(bodies.arms_down(), 2.0)
+    one = Human.of_skeleton(bodies.SKELETON, 75.0)
+    whole = summarise(analyse(motion, one), motion).worst
+    motion.positions[59:63] = np.nan
+    motion.rotations[59:63] = np.nan
+    found = analyse(motion, one)
+    assert found.valid[59:63].all()
+    assert summarise(found, motion).worst == whole
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 exception.
 """
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from hpstm_ros.dynamics.strength import WATCHED_JOINTS
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.resources import resource
 
 NS = 1e9 / 60
@@ -143,6 +146,61 @@ def test_a_broken_body_is_unknown_and_the_stream_recovers() -> None:
     assert np.isfinite(after[-1].efforts).all()
 
 
+def lost(body: BodyFrame, *joints: str) -> BodyFrame:
+    """The body with joints that must not be used."""
+    valid = body.valid.copy()
+    valid[[JOINT_INDEX[joint] for joint in joints]] = False
+    return replace(body, valid=valid)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda body: lost(body, "left_ankle", "left_foot"), "no left_ankle, left_foot$"),
+        (lambda body: lost(body, *JOINTS), "no pelvis, left_hip, right_hip, spine1 and 18 others"),
+        (lambda body: replace(body, positions=body.positions * 1e6), "from the origin"),
+        (lambda body: replace(body, positions=body.positions * 1e200), "from the origin"),
+        (lambda body: replace(body, positions=body.positions * 1e3), "from the pelvis"),
+        (lambda body: replace(body, positions=body.positions * 0.05), "from the pelvis"),
+    ],
+)
+def test_a_body_that_must_not_be_used_is_unknown(
+    change: Callable[[BodyFrame], BodyFrame], said: str
+) -> None:
+    """Regression: forces were computed for feet that are not valid, and for a giant."""
+    stream = frames(bodies.still(bodies.arms_down(), 1.5))
+    live = LiveDynamics()
+    assert run(live, stream[:60])[-1].standing
+    found = live.push(change(stream[60]))
+    assert found is not None
+    assert found.frame is None
+    assert re.search(said, found.remark)
+    assert run(live, stream[61:])[-1].standing
+
+
+@pytest.mark.parametrize("contacts", [(np.nan, 1.0), (np.inf, np.nan), (np.inf, 1.0)])
+def test_contacts_that_are_not_finite_are_unknown(contacts: tuple[float, float]) -> None:
+    """Regression: the solver failed with an IndexError for every body."""
+    stream = frames(bodies.still(bodies.arms_down(), 1.0))
+    given = [replace(body, contacts=np.array(contacts)) for body in stream]
+    found = run(LiveDynamics(), given)[-1]
+    assert found.frame is not None
+    plain = run(LiveDynamics(), stream)[-1]
+    assert plain.frame is not None
+    assert found.frame.moment == pytest.approx(plain.frame.moment)
+
+
+def test_no_forces_are_computed_across_a_jump() -> None:
+    """Regression: a pelvis that jumps gave moments of 5e7 Nm."""
+    stream = frames(bodies.still(bodies.arms_down(), 1.5))
+    live = LiveDynamics()
+    run(live, stream[:60])
+    away = np.array([50.0, 0.0, 0.0])
+    jumping = [replace(b, positions=b.positions + away * (-1) ** k) for k, b in enumerate(stream)]
+    assert not run(live, jumping[60:75])
+    assert run(live, stream[75:])[-1].standing
+
+
 def test_a_gap_and_a_second_person_do_not_mix() -> None:
     stream = frames(bodies.still(bodies.arms_down(), 2.0))
     live = LiveDynamics()
@@ -150,6 +208,35 @@ def test_a_gap_and_a_second_person_do_not_mix() -> None:
     assert live.push(replace(stream[60], body_id="other")) is None
     assert live.push(stream[75]) is None  # a gap begins a new window
     assert len(run(live, stream[76:90])) == 5
+
+
+@pytest.mark.parametrize("later_ns", [-2_000_000, 0, 2_000_000])
+def test_the_followed_person_is_kept_with_another_in_view(later_ns: int) -> None:
+    """Regression: a body of another person that was older than the newest one was followed."""
+    stream = frames(bodies.still(bodies.arms_down(), 1.0))
+    live = LiveDynamics()
+    both = [
+        each
+        for body in stream
+        for each in (body, replace(body, body_id="other", stamp=body.stamp + later_ns))
+    ]
+    found = run(live, both)
+    assert {forces.body_id for forces in found} == {stream[0].body_id}
+    assert len(found) == len(run(LiveDynamics(), stream))
+
+
+def test_an_incomplete_body_does_not_hand_over_to_another_person() -> None:
+    """Regression: the next body of anybody was measured with the bones of the first person."""
+    stream = frames(bodies.still(bodies.arms_down(), 3.5))
+    other = [replace(body, body_id="other") for body in stream]
+    live = LiveDynamics()
+    run(live, stream[:60])
+    live.push(lost(stream[60], "left_foot"))
+    assert not run(live, other[61:80])
+    hidden = [each for k in range(80, 200) for each in (lost(stream[k], *JOINTS), other[k])]
+    found = run(live, hidden)
+    assert found[-1].body_id == "other"  # the followed person was lost for a second
+    assert found[-1].standing
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """`pallas dynamics`, and bodies given by positions only."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import standing_bodies as bodies
 
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
@@ -77,6 +79,46 @@ def test_the_command_writes_a_dynamics_file_and_a_page(
     said = capsys.readouterr().out
     assert "lumbar" in said
     assert "not a medical device" in said
+    slow = {"fps": np.float64(10), "joint_names": np.array(JOINTS), "positions": points}
+    save_npz(source, slow)
+    assert run(source, out, "--mass", "75", "--report", page) == 0
+    assert "the motion is not filtered" in capsys.readouterr().out
+    assert "the motion is not filtered" in page.read_text()
+
+
+@pytest.mark.parametrize("fps", [30, 120])
+def test_the_network_takes_files_of_any_rate(
+    fps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: scores and pictures were taken from frames of the file by indices at 60 Hz, which
+    failed at 30 Hz and missed the bow at 120 Hz.
+    """
+    words = ["--mass", "75", "--method", "hdys", "--report", tmp_path / "page.html"]
+    posture = []
+    for rate in (60, fps):
+        save_motion(tmp_path / "in.npz", _bowing_late(rate))
+        assert run(tmp_path / "in.npz", tmp_path / "out.npz", *words) == 0
+        posture.append([line for line in capsys.readouterr().out.splitlines() if "RULA" in line])
+        assert load_dynamics(tmp_path / "out.npz").t[-1] == pytest.approx(4.0, abs=0.05)
+    assert posture[0] == posture[1]
+
+
+def _bowing_late(fps: int) -> Motion:
+    """A bow in the second half of four seconds."""
+    t = np.arange(4 * fps) / fps
+    q = np.stack([bodies.bowed(1.2 * s) for s in np.clip(t - 2.5, 0.0, 1.0)])
+    pelvis = np.tile(bodies.SKELETON.rest_positions[0], (len(q), 1))
+    return replace(bodies.moving(q, pelvis), fps=float(fps))
+
+
+def test_no_dynamics_file_is_left_if_the_page_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_motion(tmp_path / "in.npz", bodies.still(bodies.arms_down()))
+    out = tmp_path / "out.npz"
+    assert run(tmp_path / "in.npz", out, "--mass", "75", "--report", tmp_path) != 0
+    assert "cannot be written" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from hpstm_ros.dynamics.anthropometry import GRAVITY, segments
 from hpstm_ros.dynamics.contacts import ContactSettings, Points, share
 from hpstm_ros.dynamics.human import Human, states
+from hpstm_ros.dynamics.network import MODEL, analyse_network
 from hpstm_ros.dynamics.offline import Dynamics, analyse
 from hpstm_ros.dynamics.rigid_body import RigidBodySettings
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, PARENTS
+from pallas_ros.body.resources import resource
 
 MASS = 75.0
 WEIGHT = MASS * GRAVITY
@@ -159,6 +161,30 @@ def test_gaps_are_unknown_and_a_motion_of_three_frames_is_refused() -> None:
     motion.positions[:] = np.nan
     with pytest.raises(PallasError, match="0 of 120"):
         forces(motion)
+
+
+@pytest.mark.parametrize("floor", [None, 0.0])
+def test_a_motion_of_short_parts_only_is_refused(floor: float | None) -> None:
+    """Regression: a ValueError or an IndexError, because the margins leave no valid frame."""
+    motion = bodies.still(bodies.arms_down(), 2.0)
+    for start in range(0, len(motion), 15):
+        motion.positions[start + 4 : start + 15] = np.nan
+    with pytest.raises(PallasError, match="no part without gaps is longer than 6 frames"):
+        forces(motion, floor=floor)
+    with pytest.raises(PallasError, match="no part without gaps"):
+        analyse_network(motion, human(), resource(MODEL), floor=floor)
+
+
+def test_remarks_say_how_the_motion_was_processed() -> None:
+    """Regression: there were none."""
+    motion = bodies.still(bodies.arms_down(), 4.0)
+    assert forces(motion).remarks == []
+    motion.positions[60:63] = np.nan
+    for found in (forces(motion), analyse_network(motion, human(), resource(MODEL))):
+        assert found.remarks == ["short gaps of 0.05 s in all are interpolated"]
+    slow = Motion(10.0, motion.positions[:40], motion.rotations[:40])
+    (remark,) = forces(slow).remarks
+    assert "not filtered, because its rate of 10 Hz is too low for a cutoff of 6 Hz" in remark
 
 
 def test_the_pelvis_row_is_the_residual_moment() -> None:

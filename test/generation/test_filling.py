@@ -1,11 +1,12 @@
 """Gaps that the smoother cannot bridge are filled and marked as filled."""
 
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pytest
 
-from hpstm_ros.generation.filling import LONGEST_S, fill, seen_frames
+from hpstm_ros.generation.filling import LONGEST_S, _gaps, fill, seen_frames
 from pallas_ros import cli
 from pallas_ros.body.motion import Motion, load_motion, save_motion
 from pallas_ros.imu.motions import demo_motion
@@ -54,6 +55,23 @@ def test_what_cannot_be_filled_is_left(tiny_expectation) -> None:
     assert result.motion.position_covariance is None
     motion, seen = with_gap(400, len(motion))
     assert fill(motion, seen, tiny_expectation).left == 1
+
+
+def test_gaps_end_at_measured_frames() -> None:
+    valid = np.array([0, 1, 1, 0, 0, 1, 1, 0, 1, 0], dtype=bool)
+    seen = np.array([0, 0, 1, 0, 0, 0, 1, 0, 1, 0], dtype=bool)
+    assert _gaps(valid, seen) == [(-1, 2), (2, 6), (6, 8), (8, 10)]
+    assert _gaps(np.zeros(3, bool), np.ones(3, bool)) == [(-1, 3)]
+    assert _gaps(np.ones(3, bool), np.zeros(3, bool)) == []
+
+
+def test_the_gaps_of_an_hour_are_found_in_linear_time() -> None:
+    """Regression: every gap read the whole motion before and after it."""
+    frames = 3600 * 60
+    valid = np.arange(frames) % 10 != 5
+    started = process_time()
+    assert len(_gaps(valid, valid)) == frames // 10
+    assert process_time() - started < 2.0
 
 
 def test_the_command_fills_gaps_and_reports_it(

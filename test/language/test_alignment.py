@@ -17,7 +17,14 @@ from hpstm_ros.language.alignment.movement import (
     padded,
     windows,
 )
-from hpstm_ros.language.alignment.scene import BOXES, Box, box_distance, load_scene, scene_inputs
+from hpstm_ros.language.alignment.scene import (
+    BOXES,
+    Box,
+    box_arrays,
+    box_distance,
+    load_scene,
+    scene_inputs,
+)
 from hpstm_ros.model.alignment import OUTPUTS, Alignment
 from hpstm_ros.train.alignment import scenes
 from hpstm_ros.train.alignment.corpus import Corpus
@@ -287,7 +294,12 @@ def scene_evidence(motion: Motion, box: Box) -> np.ndarray:
     """Return shape and contacts of a box, as `Aligner.scene_fit` computes them for a motion."""
     moved = movement(motion)
     points = moved.points[:FRAMES]
-    at = scene_inputs([box], points, float(moved.heading[0]), moved.scale, moved.floor)
+    at = scene_inputs(
+        [box],
+        points,
+        float(moved.heading[0]),
+        box_arrays([box], moved.scale, moved.floor),
+    )
     return np.concatenate((at.shapes[0], at.meetings[0]))
 
 
@@ -333,3 +345,24 @@ def test_scores_are_percentages_and_a_scene_can_only_lower_them(aligner: Aligner
     assert several[0] == pytest.approx(alone)
     with pytest.raises(PallasError, match="text is empty"):
         aligner.score(motion, "  ")
+
+
+def test_every_label_of_a_large_scene_is_read_and_boxes_are_converted_once(
+    aligner: Aligner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: labels after the first 1000 were zero, and each window converted all boxes."""
+    converted = 0
+
+    def counted(boxes: list[Box], *how: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        nonlocal converted
+        converted += 1
+        return box_arrays(boxes, *how)
+
+    monkeypatch.setattr("hpstm_ros.language.alignment.scene.box_arrays", counted)
+    monkeypatch.setattr("hpstm_ros.language.alignment.aligner.box_arrays", counted)
+    motion = swinging(("left_shoulder",), 8.0)
+    near = [Box("chair", (0.6, 0.2 * i, 0.25), (0.5, 0.5, 0.5)) for i in range(BOXES)]
+    far = [Box(f"shelf {i}", (90.0, 0.0, 0.5), (0.4, 0.4, 1.0)) for i in range(1500)]
+    fits = [aligner.scene_fit(motion, "wave", scene) for scene in (near, far + near)]
+    assert fits[0] == pytest.approx(fits[1], abs=1e-6)
+    assert converted == 2

@@ -89,6 +89,36 @@ def test_bags_are_indexed_in_the_time_of_the_bag(tmp_path: Path, aligner: Aligne
     assert row @ alone.vectors[0].astype(np.float32) > 0.99
 
 
+def test_people_of_a_bag_are_indexed_separately(tmp_path: Path, aligner: Aligner) -> None:
+    """Regression: the bodies of all ids were read as one body that jumps between them."""
+    from pallas_ros.messages.wire import body_to_bytes
+
+    people = {"a": swinging(("left_shoulder",), 8.0), "b": swinging(("right_knee",), 8.0)}
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic(TOPIC_HPSTM_BODY, "pallas/msg/BodyPose", Qos())
+        for i in range(240):
+            for name, motion in people.items():
+                stamp = 1_000_000_000 + round(i * 1e9 / 30) + (16_000_000 if name == "b" else 0)
+                body = BodyFrame(
+                    stamp,
+                    motion.rotations[i],
+                    motion.positions[i] + (3.0 if name == "b" else 0.0),
+                    None,
+                    np.ones(22, bool),
+                    np.ones(22),
+                    np.zeros(2),
+                    stamp,
+                    body_id=name,
+                )
+                bag.write(TOPIC_HPSTM_BODY, stamp, body_to_bytes(body))
+    both = open_index(tmp_path / "bag", aligner)
+    for name, motion in people.items():
+        save_motion(tmp_path / f"{name}.npz", motion)
+        alone = open_index(tmp_path / f"{name}.npz", aligner).vectors.astype(np.float32)
+        likeness = alone @ both.vectors.astype(np.float32).T
+        assert (likeness.max(axis=1) > 0.99).all()
+
+
 def test_a_bag_without_bodies_is_refused(tmp_path: Path, aligner: Aligner) -> None:
     with BagWriter(tmp_path / "bag") as bag:
         bag.add_topic("/text", "std_msgs/msg/String", Qos())

@@ -84,6 +84,17 @@ def test_a_scheduler_that_does_not_answer_is_reported(monkeypatch: pytest.Monkey
         list(run_tasks([1], work, Workers(scheduler="tcp://127.0.0.1:9")))
 
 
+@pytest.mark.timeout(60)
+def test_a_scheduler_without_workers_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the command waited for ever."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("pallas_ros.archive.tasks.WORKER_S", 0.5)
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+        workers = Workers(scheduler=cluster.scheduler_address)
+        with pytest.raises(PallasError, match=r"no worker for 0.5 s"):
+            list(run_tasks([1, 2], work, workers))
+
+
 def test_recordings_are_found_and_hidden_files_left_out(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.npz").touch()

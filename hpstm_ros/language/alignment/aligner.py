@@ -19,7 +19,7 @@ from pallas_ros.body.resources import resource
 from pallas_ros.runtime import open_stream
 
 from .movement import FRAMES, Movement, movement, padded, windows
-from .scene import BOXES, Box, SceneInputs, scene_inputs
+from .scene import BOXES, Box, SceneInputs, box_arrays, scene_inputs
 
 F32 = NDArray[np.float32]
 
@@ -136,25 +136,28 @@ class Aligner:
         """Probability that a scene fits a motion and its text: the minimum over the windows."""
         moved = movement(motion)
         (inputs,) = self._text_inputs([checked(text)])
-        rows = []
-        unsupported = []
-        labels = self._labels(scene)
-        for a, b in windows(len(moved), step=_STEP):
-            heading = float(moved.heading[a])
-            at = scene_inputs(scene, moved.points[a:b], heading, moved.scale, moved.floor)
-            unsupported.append(at.unsupported)
-            rows.append(
-                {**inputs, **_window(moved, a, b), **_scene(at, labels, self.encoder.width)}
-            )
+        ranges = windows(len(moved), step=_STEP)
+        arrays = box_arrays(scene, moved.scale, moved.floor)
+        meetings = [
+            scene_inputs(scene, moved.points[a:b], float(moved.heading[a]), arrays)
+            for a, b in ranges
+        ]
+        labels = self._labels(meetings)
+        rows = (
+            {**inputs, **_window(moved, a, b), **_scene(at, labels, self.encoder.width)}
+            for (a, b), at in zip(ranges, meetings)
+        )
         found = self._run(rows, "text", "motion", "scene", "text_motion", "motion_scene")
         pairs = (("text", "motion_scene"), ("text_motion", "scene"), ("motion", "scene"))
         similarity = np.stack([(found[a] * found[b]).sum(-1) for a, b in pairs], axis=1)
         *slopes, offset = self.calibration.scene
+        unsupported = [at.unsupported for at in meetings]
         evidence = np.concatenate((similarity, unsupported), axis=1)
         return float(expit(evidence @ np.array(slopes) + offset).min())
 
-    def _labels(self, scene: Sequence[Box]) -> dict[str, F32]:
-        names = list(dict.fromkeys(box.label for box in scene))[:1000]
+    def _labels(self, meetings: Sequence[SceneInputs]) -> dict[str, F32]:
+        """Sentence vectors (width,) of the labels of the boxes that are used."""
+        names = list(dict.fromkeys(label for at in meetings for label in at.labels))
         return dict(zip(names, self.encoder.encode(names))) if names else {}
 
     def _text_inputs(self, texts: list[str]) -> list[dict[str, F32]]:
@@ -218,7 +221,7 @@ def _window(moved: Movement, start: int, stop: int) -> dict[str, F32]:
 def _scene(at: SceneInputs, labels: dict[str, F32], width: int) -> dict[str, F32]:
     vectors = np.zeros((BOXES, width), np.float32)
     for i, label in enumerate(at.labels):
-        vectors[i] = labels.get(label, 0.0)
+        vectors[i] = labels[label]
     return {
         "shapes": at.shapes,
         "labels": vectors,

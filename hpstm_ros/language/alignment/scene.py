@@ -117,7 +117,10 @@ class SceneInputs:
 
 
 def scene_inputs(
-    boxes: Sequence[Box], points: F32, heading: float, scale: float = 1.0, floor: float = 0.0
+    boxes: Sequence[Box],
+    points: F32,
+    heading: float,
+    arrays: tuple[F32, F32, F32] | None = None,
 ) -> SceneInputs:
     """Compute the network input for a scene and a window of motion.
 
@@ -125,12 +128,9 @@ def scene_inputs(
         boxes: in the world frame of the motion; the 12 boxes nearest to the body are used.
         points: (T, 8, 3) m, see `Movement`.
         heading: rad, of the pelvis in the first frame of the window.
-        scale: size of the body relative to the default, see `Movement`.
-        floor: m, height of the floor in the world, see `Movement`.
+        arrays: `box_arrays` of the boxes, computed once for all windows of a motion.
     """
-    centre, size, yaw = _arrays(boxes)
-    centre = (centre - np.array([0.0, 0.0, floor], np.float32)) / np.float32(scale)
-    size = size / np.float32(scale)
+    centre, size, yaw = arrays or box_arrays(boxes)
     origin = np.array([points[0, 0, 0], points[0, 0, 1], 0.0], np.float32)
     if len(boxes) > BOXES:
         gap = np.linalg.norm(points[None, :, 0, :2] - centre[:, None, :2], axis=-1).min(1)
@@ -229,9 +229,24 @@ def box_distance(centre: F32, size: F32, yaw: F32, points: F32) -> F32:
     return np.asarray(outside + np.minimum(over.max(-1), 0), dtype=np.float32)
 
 
-def box_arrays(boxes: Sequence[Box]) -> tuple[F32, F32, F32]:
-    """Centres (N, 3) m, sizes (N, 3) m and yaws (N,) rad of boxes."""
-    return _arrays(boxes)
+def box_arrays(
+    boxes: Sequence[Box], scale: float = 1.0, floor: float = 0.0
+) -> tuple[F32, F32, F32]:
+    """Centres (N, 3) m, sizes (N, 3) m and yaws (N,) rad of boxes, relative to a body's points.
+
+    Args:
+        boxes: in the world frame of the motion.
+        scale: size of the body relative to the default, see `Movement`.
+        floor: m, height of the floor in the world, see `Movement`.
+    """
+
+    def column(values: Any, width: int) -> F32:
+        return np.asarray(values, np.float32).reshape(len(boxes), width)
+
+    centre = column([b.centre for b in boxes], 3) - np.array([0.0, 0.0, floor], np.float32)
+    size = column([b.size for b in boxes], 3)
+    yaw = column([b.yaw for b in boxes], 1)[:, 0]
+    return centre / np.float32(scale), size / np.float32(scale), yaw
 
 
 def _meet(
@@ -274,14 +289,3 @@ def _speed(path: F32) -> F32:
     if len(path) < 2:
         return np.zeros(len(path), np.float32)
     return np.asarray(np.linalg.norm(np.gradient(path, axis=0), axis=-1) * 10.0, np.float32)
-
-
-def _arrays(boxes: Sequence[Box]) -> tuple[F32, F32, F32]:
-    def column(values: Any, width: int) -> F32:
-        return np.asarray(values, np.float32).reshape(len(boxes), width)
-
-    return (
-        column([b.centre for b in boxes], 3),
-        column([b.size for b in boxes], 3),
-        column([b.yaw for b in boxes], 1)[:, 0],
-    )

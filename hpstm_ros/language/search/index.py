@@ -24,11 +24,13 @@ from hpstm_ros.language.alignment.movement import (
     movement,
     windows,
 )
+from hpstm_ros.smoothing.bodies import MOST_BODIES
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
 from pallas_ros.bags.paths import is_bag
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import save_npz
 from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY
 from pallas_ros.body.resources import cache_folder
@@ -37,7 +39,7 @@ from pallas_ros.motion_files import read_motion
 
 F64 = NDArray[np.float64]
 
-_LAYOUT: Final = 1
+_LAYOUT: Final = 2
 LENGTHS: Final = (FRAMES, FRAMES // 2)
 """Windows of 4 s and 2 s: long enough for an action, short enough to locate it in time."""
 STEP: Final = 10
@@ -45,6 +47,8 @@ STEP: Final = 10
 _FINE_HZ: Final = 30.0
 _CHUNK_S: Final = 120.0
 """Bags are read in pieces of this length, so that memory does not depend on their duration."""
+_OVERLAP: Final = round(FRAMES / RATE_HZ * _FINE_HZ)
+"""Bodies that a piece repeats from the one before."""
 _GAP_S: Final = 0.5
 """Bodies that are farther apart in time are not interpolated."""
 _BODY_TOPICS: Final = (TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, "/generated/body", TOPIC_POSE_BODY)
@@ -180,24 +184,40 @@ def _bag_movements(path: Path) -> Iterator[tuple[float, Movement]]:
             f"{path}: this bag contains no bodies to search; `pallas process` turns recorded"
             " sensors into a motion"
         )
-    stamps: list[float] = []
-    rows: list[tuple[F64, F64]] = []
-    overlap = round(FRAMES / RATE_HZ * _FINE_HZ)
+    people: dict[str, _Person] = {}
     for received, body in read_bodies(bag, topic):
         stamp = (received - bag.first) / 1e9
-        if stamps and stamp < stamps[-1] + 0.6 / _FINE_HZ:
-            continue  # more often than is needed
-        if stamps and stamp > stamps[-1] + _GAP_S:
-            yield from _piece(stamps, rows)
-            stamps = []
-            rows = []
-        stamps.append(stamp)
-        rows.append((body.positions, body.rotations[0]))
-        if stamps[-1] - stamps[0] >= _CHUNK_S:
-            yield from _piece(stamps, rows)
-            stamps = stamps[-overlap:]
-            rows = rows[-overlap:]
-    yield from _piece(stamps, rows)
+        for name in [name for name, one in people.items() if stamp > one.stamps[-1] + _GAP_S]:
+            yield from people.pop(name).piece()
+        if body.body_id in people:
+            yield from people[body.body_id].push(stamp, body)
+        elif len(people) < MOST_BODIES:
+            people[body.body_id] = _Person(stamp, body)
+    for person in people.values():
+        yield from person.piece()
+
+
+class _Person:
+    """The bodies of one id, without gaps."""
+
+    def __init__(self, stamp: float, body: BodyFrame) -> None:
+        self.stamps = [stamp]
+        self._rows = [(body.positions, body.rotations[0])]
+
+    def push(self, stamp: float, body: BodyFrame) -> Iterator[tuple[float, Movement]]:
+        """Add a body received at ``stamp`` s; yield a piece when it is long enough."""
+        if stamp < self.stamps[-1] + 0.6 / _FINE_HZ:
+            return  # more often than is needed
+        self.stamps.append(stamp)
+        self._rows.append((body.positions, body.rotations[0]))
+        if stamp - self.stamps[0] >= _CHUNK_S:
+            yield from self.piece()
+            del self.stamps[:-_OVERLAP]
+            del self._rows[:-_OVERLAP]
+
+    def piece(self) -> Iterator[tuple[float, Movement]]:
+        """The movement and its start in s, if it is long enough."""
+        return _piece(self.stamps, self._rows)
 
 
 def _piece(stamps: list[float], rows: list[tuple[F64, F64]]) -> Iterator[tuple[float, Movement]]:
