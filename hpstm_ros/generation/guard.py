@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.representation import FPS, body_scale
-from hpstm_ros.generation.violent_words import is_violent
+from hpstm_ros.generation.request_words import asks_for_violence
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
@@ -66,7 +66,7 @@ def text_refusal(text: str) -> str | None:
 
     This is the first guard. An innocently worded request passes it and is left to the classifier.
     """
-    if is_violent(text):
+    if asks_for_violence(text):
         return "the request describes violence, which is not generated: ask for another motion"
     return None
 

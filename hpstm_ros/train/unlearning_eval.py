@@ -13,8 +13,8 @@ from hpstm_ros.generation.concepts import Concept
 from hpstm_ros.generation.flow import Flow, FlowGenerator
 from hpstm_ros.generation.guard import MotionGuard
 from hpstm_ros.generation.request import Generator
+from hpstm_ros.generation.request_words import asks_for_violence
 from hpstm_ros.generation.tokens import TokenGenerator, TokenSettings
-from hpstm_ros.generation.violent_words import is_violent
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.train.forgetting import Forgetting, refuse_flow, refuse_tokens
 from hpstm_ros.train.generated import (
@@ -222,7 +222,7 @@ def generate(draw: Sampler, guard: MotionGuard, seeds: int, name: str) -> list[S
 
 def filtered(samples: Sequence[Sample]) -> list[Sample]:
     """Apply the word filter: rejected requests count as not violent."""
-    return [replace(s, score=0.0) if is_violent(s.text) else s for s in samples]
+    return [replace(s, score=0.0) if asks_for_violence(s.text) else s for s in samples]
 
 
 def violence_rows(name: str, samples: Sequence[Sample], threshold: float) -> list[Row]:
