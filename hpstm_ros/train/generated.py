@@ -1,9 +1,7 @@
 """Figures of generated motion for any generator, with their range over seeds."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from hpstm_ros.train.token_quality import Judged, diversity, frechet, r_precisio
 from hpstm_ros.train.violence import sort_clips
 from pallas_ros.body.motion import Motion
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import write_json
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]
@@ -153,4 +152,4 @@ def report(rows: Sequence[Row], path: str | None) -> None:
             flush=True,
         )
     if path:
-        Path(path).write_text(json.dumps({"rows": list(rows)}, indent=1))
+        write_json({"rows": list(rows)}, path)

@@ -1,7 +1,6 @@
 """`pallas eval hpstm_gen`."""
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.kinematics import to_global, to_local
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json, write_json
 from pallas_ros.motion_files import add_options, overrides_from
 
 HELP = "Evaluate the motion generator: guarantees, realism, forecasts, in-filling, hands, time."
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an input is missing or invalid.
     """
+    check_json(args.json)
     library = MotionLibrary.open(args.data, overrides=overrides_from(args), alignment="bent")
     evaluation = GeneratorEvaluation(
         library, args.data, Flow(args.model), Expectation(args.expectation), args.count, args.name
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
                 flush=True,
             )
     if args.json:
-        Path(args.json).write_text(json.dumps({"rows": evaluation.rows}, indent=1))
+        write_json({"rows": evaluation.rows}, args.json)
     return 0
 
 

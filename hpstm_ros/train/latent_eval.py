@@ -35,6 +35,7 @@ from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json
 
 F64 = NDArray[np.float64]
 HELP = "Evaluate the length-aware generator, and compare it with the others."
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from hpstm_ros.language.alignment.aligner import Aligner
 
+    check_json(args.json)
     if args.requests < 4 or args.seeds < 1 or args.lengths < 1:
         raise PallasError("give at least 4 --requests, and 1 of --seeds and of --lengths")
     library = MotionLibrary.open(args.data, alignment="bent")

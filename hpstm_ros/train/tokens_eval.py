@@ -17,6 +17,7 @@ from hpstm_ros.train.unlearning_eval import settings_in
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json
 
 Row = dict[str, Any]
 SPLITS = ("validation_subjects", "unseen_subjects")
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from hpstm_ros.language.alignment.aligner import MODEL, Aligner
 
+    check_json(args.json)
     if args.requests < 4 or args.seeds < 1:
         raise PallasError("give --requests of at least 4 and --seeds of at least 1")
     folder = resource(args.folder)

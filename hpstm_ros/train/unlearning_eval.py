@@ -35,6 +35,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json
 
 _KINDS = {"worded": WORDED, "innocent": INNOCENT, "safe": SAFE}
 MODELS = ("tokens", "flow")
@@ -118,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an input is missing or invalid.
     """
+    check_json(args.json)
     if args.seeds < 1 or not (args.requests == 0 or args.requests >= 4):
         raise PallasError(
             "give --seeds of at least 1, and --requests of at least 4, or 0 to omit them"
