@@ -11,11 +11,12 @@ from tqdm import tqdm
 from hpstm_ros.generation import representation
 from hpstm_ros.generation.corrections import correct
 from hpstm_ros.generation.representation import FPS
-from hpstm_ros.generation.request import Generator, Request
+from hpstm_ros.generation.request import CANDIDATES, Generator, Request
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.train import generator_measures as measures
 from hpstm_ros.train.token_quality import Judged, diversity, frechet, r_precision, stacked
 from hpstm_ros.train.violence import sort_clips
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.files.json_output import write_json
@@ -27,6 +28,8 @@ Sampler = Callable[[str, int, int, float], list[Motion]]
 
 SECONDS = 4.0
 GUIDANCE = 2.0
+MOST_SEEDS = CANDIDATES[1]
+"""Maximum number of motions per description, which are drawn as one request."""
 _LEAST_S = 2.0
 """s, minimum duration of the real clips for a meaningful evaluation."""
 
@@ -40,6 +43,16 @@ def sampler(generator: Generator) -> Sampler:
         return [representation.to_motion(correct(x), fps=representation.FPS) for x in drawn]
 
     return draw
+
+
+def check_amounts(requests: int, seeds: int, least: int = 4) -> None:
+    """Check the number of descriptions, and of motions for each.
+
+    Raises:
+        PallasError: a number is out of range.
+    """
+    if requests < least or not 1 <= seeds <= MOST_SEEDS:
+        raise PallasError(f"give at least {least} --requests, and 1 to {MOST_SEEDS} --seeds")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from hpstm_ros.train.generated import (
     Described,
     Row,
     Sampler,
+    check_amounts,
     quality_rows,
     report,
     sampler,
@@ -70,8 +71,9 @@ def run(args: argparse.Namespace) -> int:
     from hpstm_ros.language.alignment.aligner import Aligner
 
     check_json(args.json)
-    if args.requests < 4 or args.seeds < 1 or args.lengths < 1:
-        raise PallasError("give at least 4 --requests, and 1 of --seeds and of --lengths")
+    check_amounts(args.requests, args.seeds)
+    if args.lengths < 1:
+        raise PallasError("give at least 1 of --lengths")
     library = MotionLibrary.open(args.data, alignment="bent")
     descriptions = Descriptions.open(args.data)
     made = LatentGenerator(args.model)

@@ -10,11 +10,10 @@ import torch
 from hpstm_ros.generation.request import Request
 from hpstm_ros.generation.tokens import TokenGenerator
 from hpstm_ros.language.descriptions import Descriptions
-from hpstm_ros.train.generated import Described, quality_rows, report, sampler
+from hpstm_ros.train.generated import Described, check_amounts, quality_rows, report, sampler
 from hpstm_ros.train.heading_windows import Clips, joint_positions
 from hpstm_ros.train.tokens_export import load_tokens
 from hpstm_ros.train.unlearning_eval import settings_in
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.files.json_output import check_json
@@ -51,8 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from hpstm_ros.language.alignment.aligner import MODEL, Aligner
 
     check_json(args.json)
-    if args.requests < 4 or args.seeds < 1:
-        raise PallasError("give --requests of at least 4 and --seeds of at least 1")
+    check_amounts(args.requests, args.seeds)
     folder = resource(args.folder)
     library = MotionLibrary.open(args.data, alignment="bent")
     generators = {

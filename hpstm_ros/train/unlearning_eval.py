@@ -22,6 +22,7 @@ from hpstm_ros.train.generated import (
     Described,
     Row,
     Sampler,
+    check_amounts,
     quality_rows,
     report,
     sampler,
@@ -31,7 +32,6 @@ from hpstm_ros.train.tokens_export import load_tokens
 from hpstm_ros.train.unlearning_recordings import recording_rows
 from hpstm_ros.train.unlearning_requests import INNOCENT, SAFE, WORDED
 from hpstm_ros.train.violence import sort_clips
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
@@ -120,10 +120,7 @@ def run(args: argparse.Namespace) -> int:
         PallasError: an input is missing or invalid.
     """
     check_json(args.json)
-    if args.seeds < 1 or not (args.requests == 0 or args.requests >= 4):
-        raise PallasError(
-            "give --seeds of at least 1, and --requests of at least 4, or 0 to omit them"
-        )
+    check_amounts(args.requests or 4, args.seeds)
     guard = MotionGuard.open(resource(args.guard))
     if args.recordings:
         weights = resource(args.folder) / "tokens.safetensors"
