@@ -196,6 +196,10 @@ class PoseSampler:
         self._encoder = encoder or TextEncoder.default()
         self._mean, self._deviation = _scale(self._stream.metadata, path)
 
+    def ignored(self, text: str) -> str:
+        """The end of a text that is not read, because only 20 tokens are; usually ""."""
+        return self._encoder.ignored(text, TOKENS)
+
     def sample(
         self,
         text: str,
