@@ -122,14 +122,16 @@ def _moving_rows(name: str, seeds: Sequence[Sequence[Motion]], real: Sequence[Mo
         figures = {
             "slide_cm_s": measures.slide_cm_s(features, p),
             "jerk_ratio": measures.jerk(p) / usual,
+            "contact_percent": measures.contact_percent(features),
+            "hover_cm": measures.hover_cm(p),
+            "mean_penetration_cm": measures.mean_penetration_cm(p),
             "floor_penetration_cm": measures.floor_penetration_cm(p),
             "limit_violations": float(measures.limit_violations(features)),
         }
         for metric, value in figures.items():
             found.setdefault(metric, []).append(value)
-    units = {"slide_cm_s": "cm/s", "floor_penetration_cm": "cm"}
     return [
-        seeds_row(name, "unseen_subjects", metric, values, units.get(metric, ""))
+        seeds_row(name, "unseen_subjects", metric, values, measures.unit_of(metric))
         for metric, values in found.items()
     ]
 
