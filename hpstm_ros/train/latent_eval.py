@@ -31,6 +31,7 @@ from hpstm_ros.train.heading_windows import Clips
 from hpstm_ros.train.latent_data import SHORTEST, cut, spans
 from hpstm_ros.train.latent_export import load_latent
 from hpstm_ros.train.latent_training import reconstruction
+from hpstm_ros.train.retrieval import Retrieval
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX
@@ -79,13 +80,14 @@ def run(args: argparse.Namespace) -> int:
     made = LatentGenerator(args.model)
     rows = reconstruction_rows(args.model, library)
     rows += speed_rows(made)
-    samplers = {
+    samplers: dict[str, Sampler] = {
         "latent": sampler(made),
         "tokens": sampler(TokenGenerator()),
         "flow": sampler(FlowGenerator()),
     }
     described = Described.of(library, descriptions, args.requests)
-    rows += quality_rows(samplers, described, Aligner.default(), args.seeds)
+    compared: dict[str, Sampler] = {**samplers, "retrieval": Retrieval(library, descriptions)}
+    rows += quality_rows(compared, described, Aligner.default(), args.seeds)
     rows += length_rows(samplers, length_pairs(library, descriptions, args.lengths))
     report(rows, args.json)
     return 0
