@@ -1,8 +1,13 @@
 """Texts that are longer than what the encoders read."""
 
+from pathlib import Path
+
+import pytest
+
 from hpstm_ros.generation import known_texts
 from hpstm_ros.generation.poses import TOKENS
 from hpstm_ros.language.encoder import MAX_TOKENS, TextEncoder, ignored_warning
+from pallas_ros import cli
 
 SHORT = "a person waves with the right hand"
 
@@ -30,3 +35,10 @@ def test_a_request_that_is_not_read_to_its_end_has_a_warning() -> None:
     warning = known_texts.warning("a person walks forward " * 20 + "and waves")
     assert "and is not read from '" in warning
     assert ignored_warning("") == ""
+
+
+def test_the_poses_read_less(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"{'raise both hands and ' * 5}bow"
+    words = ["generate", str(tmp_path / "pose.npz"), text, "--seconds", "1", "--model", "pose"]
+    assert cli.main(words) == 0
+    assert "and is not read from '" in capsys.readouterr().out
