@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from hpstm_ros.generation.poses import TOKENS
 from hpstm_ros.generation.producer import GENERATORS, Outcome, Producer, document
 from hpstm_ros.generation.request import Request, parse_hand
+from hpstm_ros.language.encoder import TextEncoder, ignored_warning
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_motion, save_motion
 from pallas_ros.files.parameters import add_option, described
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         outcome = producer.produce(request, args.model, progress)
     motion = document(outcome, request, args.model)
     save_motion(args.output, motion)
-    for sentence in outcome.warnings:
+    for sentence in (*outcome.warnings, *_cut_for_poses(args)):
         print(f"warning: {sentence}")
     if args.video:
         film(args.video, motion, args.text)
@@ -107,6 +109,14 @@ def run(args: argparse.Namespace) -> int:
         _retarget(args.output, args.robot)
     print(f"{args.output}: {_summary(outcome, request)}")
     return 0
+
+
+def _cut_for_poses(args: argparse.Namespace) -> list[str]:
+    """Warning about a text of which the poses read less than the other generators."""
+    if args.model != "pose":
+        return []
+    warning = ignored_warning(TextEncoder.default().ignored(args.text, TOKENS))
+    return [warning] if warning else []
 
 
 def _summary(outcome: Outcome, request: Request) -> str:

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         PallasError: an argument or an input is invalid.
     """
     from hpstm_ros.generation.poses import PoseSampler
-    from hpstm_ros.language.encoder import checked
+    from hpstm_ros.language.encoder import checked, ignored_warning
 
     out = Path(args.output)
     text = checked(args.text)
@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
             f"{args.model}: no such text-to-pose network; train one with `pallas train text_pose`"
             " and pass it with --model"
         )
-    poses = PoseSampler(args.model).sample(text, args.count, args.seed, args.steps)
+    sampler = PoseSampler(args.model)
+    poses = sampler.sample(text, args.count, args.seed, args.steps)
     motion = poses.motion(args.hold)
     motion.extra = {"text": np.array(text), "seed": np.array(args.seed), "model": np.array("pose")}
     save_motion(out, motion)
@@ -83,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     if args.attention:
         _attention(poses, Path(args.attention))
     print(f"{out}: {args.count} poses, {out.with_suffix('.png')}")
+    if warning := ignored_warning(sampler.ignored(text)):
+        print(f"warning: {warning}")
     return 0
 
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Play the sentences."""
     robot = load_robot(args.robot) if args.robot else None
     for sentence in args.sentences:
-        check(Request(text=sentence, seconds=args.seconds, candidates=args.candidates))
+        check(Request(sentence, args.seconds, args.seed, args.candidates))
     for sentence in args.sentences:
         seconds = args.seconds if robot is None else _adapted(args, sentence, robot)
         result = _ask(args, sentence, seconds, play=True)

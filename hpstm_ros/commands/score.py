@@ -1,9 +1,8 @@
 """`pallas score`: score how well a motion, a text and a scene match."""
 
 import argparse
-import json
-from pathlib import Path
 
+from pallas_ros.files.json_output import write_json
 from pallas_ros.motion_files import add_options, overrides_from, read_motion
 
 HELP = "Score from 0 to 100 how well a motion matches a text and a scene of labelled boxes."
@@ -41,6 +40,6 @@ def run(args: argparse.Namespace) -> int:
     motion = read_motion(args.motion, overrides_from(args))
     score = Aligner(args.model).score(motion, text, scene)
     if args.json:
-        Path(args.json).write_text(json.dumps({"score": round(score, 2)}))
+        write_json({"score": round(score, 2)}, args.json)
     print(f"{args.motion}: {score:.0f} of 100")
     return 0

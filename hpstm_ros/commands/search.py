@@ -1,7 +1,6 @@
 """`pallas search`: find moments in recordings by text or by example."""
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from pallas_ros.archive import Workers, find_recordings, run_tasks
 from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.bags.paths import is_bag
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.json_output import write_json
 from pallas_ros.motion_files import read_motion
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _report(hits: "list[Hit]", args: argparse.Namespace, searched: int) -> None:
         print(f"{rank:3d}  {hit.score:4.0f}  {span:20s}  {hit.path}")
     if args.json:
         document = {"hits": [hit.document() for hit in hits]}
-        Path(args.json).write_text(json.dumps(document, indent=1))
+        write_json(document, args.json)
     if args.sheet:
         _sheet(hits, Path(args.sheet))
     best = hits[0]

@@ -1,6 +1,7 @@
 """`pallas unlearn`: remove a concept from a generator, without training."""
 
 import argparse
+import os
 from pathlib import Path
 
 from hpstm_ros.generation.concepts import Concept
@@ -64,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an argument or a file is invalid.
     """
+    if not 0 <= args.seed < 2**63:
+        raise PallasError(f"the seed must be from 0 to {2**63 - 1}")
     concept = Concept.load(args.pairs) if args.pairs else Concept.named(args.concept)
     weights = args.weights or WEIGHTS[args.model]
     if args.method == "refusal":
@@ -74,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"{args.output}: give a codebook name that ends in .safetensors")
     from hpstm_ros.train.forgetting import Forgetting
 
-    forgetting = Forgetting(resource(weights), args.data, concept)
+    _check_folder(args.output)
+    forgetting = Forgetting(resource(weights), args.data, concept, args.replace)
     codebook = forgetting.codebook(args.replace, args.seed)
     codebook.save(args.output)
     card = args.output.with_suffix(".md")
@@ -85,6 +89,16 @@ def run(args: argparse.Namespace) -> int:
         f"{codebook.document['retain']} to retain; {card.name} describes it"
     )
     return 0
+
+
+def _check_folder(output: Path) -> None:
+    """Reject an output that cannot be written before the motion is encoded."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PallasError(f"{output.parent} cannot be created ({error.strerror})") from None
+    if output.is_dir() or not os.access(output.parent, os.W_OK):
+        raise PallasError(f"{output} cannot be written: give another path")
 
 
 def _refuse(args: argparse.Namespace, weights: str, concept: Concept) -> int:

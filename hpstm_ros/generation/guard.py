@@ -4,6 +4,7 @@ Requests can be worded innocently, so the guard uses only joint positions and ve
 text.
 """
 
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.representation import FPS, body_scale
-from hpstm_ros.generation.violent_words import is_violent
+from hpstm_ros.generation.request_words import asks_for_violence
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
@@ -65,7 +66,7 @@ def text_refusal(text: str) -> str | None:
 
     This is the first guard. An innocently worded request passes it and is left to the classifier.
     """
-    if is_violent(text):
+    if asks_for_violence(text):
         return "the request describes violence, which is not generated: ask for another motion"
     return None
 
@@ -76,7 +77,7 @@ def released_refusal(motion: Motion) -> str | None:
 
 
 class MotionGuard:
-    """The classifier of violent motion.
+    """The classifier of violent motion; several threads may share it.
 
     Args:
         stream: the opened model.
@@ -92,6 +93,7 @@ class MotionGuard:
                 " train violence`"
             )
         self._stream = stream
+        self._one_at_a_time = threading.Lock()
         self.threshold = float(stream.metadata.get("threshold", 0.5))
 
     @classmethod
@@ -106,7 +108,8 @@ class MotionGuard:
 
     def probability(self, window: F32) -> float:
         """Probability of violence of one window (1, 64, 68)."""
-        logit = float(self._stream.step({"frames": window})["logit"][0, 0])
+        with self._one_at_a_time:  # a stream's buffers serve one thread
+            logit = float(self._stream.step({"frames": window})["logit"][0, 0])
         return float(1.0 / (1.0 + np.exp(-logit)))
 
     def refusal(self, motion: Motion) -> str | None:

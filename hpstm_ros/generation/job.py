@@ -51,14 +51,19 @@ class Job:
 
     def _run(self, producer: Producer, request: Request, model: str) -> None:
         try:
-            self.outcome = producer.produce(request, model, self._progress)
+            outcome = producer.produce(request, model, self._progress)
+            self._cancel_point()
+            self.outcome = outcome
         except PallasError as error:
             self.error = str(error)
         except Exception as error:  # a generator from outside the package may raise anything
             self.error = f"the generator '{model[:40]}' failed: {type(error).__name__}"
 
     def _progress(self, stage: str, part: float) -> None:
-        if self._given_up.is_set():
-            raise Cancelled("cancelled")
+        self._cancel_point()
         self.stage = stage
         self.fraction = part
+
+    def _cancel_point(self) -> None:
+        if self._given_up.is_set():
+            raise Cancelled("cancelled")

@@ -1,4 +1,4 @@
-"""Similarity of a request to the descriptions that the generators were trained on."""
+"""Warnings about the text of a request: far from the training descriptions, or too long."""
 
 from functools import cache
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hpstm_ros.language.encoder import TextEncoder
+from hpstm_ros.language.encoder import TextEncoder, ignored_warning
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_npz
 from pallas_ros.body.resources import resource
@@ -33,11 +33,19 @@ def _known() -> tuple[list[str], NDArray[np.float32]]:
 
 
 def warning(text: str) -> str:
-    """Warning that names the nearest training descriptions if a text is far from them, or "".
+    """Warning about a text that is far from the training descriptions, or not read to its end.
+
+    Returns:
+        The reasons, the nearest training descriptions among them; "" if there is none.
 
     Raises:
         PallasError: the encoder is not installed.
     """
+    reasons = (ignored_warning(TextEncoder.default().ignored(text)), _far(text))
+    return "; ".join(reason for reason in reasons if reason)
+
+
+def _far(text: str) -> str:
     try:
         texts, vectors = _known()
     except PallasError:

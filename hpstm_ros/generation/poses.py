@@ -5,6 +5,7 @@ by forward kinematics, so bone lengths are preserved.
 """
 
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,7 +179,7 @@ class Poses:
 
 
 class PoseSampler:
-    """Samples poses for a text.
+    """Samples poses for a text; several threads may share it.
 
     Args:
         model: the ``.onnx`` file.
@@ -191,8 +192,13 @@ class PoseSampler:
     def __init__(self, model: str | Path = MODEL, encoder: TextEncoder | None = None) -> None:
         path = resource(model)
         self._stream = open_stream(path, "onnxruntime", _BATCH, expect={"kind": "text_pose"})
+        self._one_at_a_time = threading.Lock()
         self._encoder = encoder or TextEncoder.default()
         self._mean, self._deviation = _scale(self._stream.metadata, path)
+
+    def ignored(self, text: str) -> str:
+        """The end of a text that is not read, because only 20 tokens are; usually ""."""
+        return self._encoder.ignored(text, TOKENS)
 
     def sample(
         self,
@@ -264,14 +270,16 @@ class PoseSampler:
         inputs["tokens"][:count] = text.tokens
         inputs["mask"][:count] = text.mask
         inputs["explicit"][:count] = text.explicit
-        found = self._stream.step(inputs)
-        clean = found["clean"].astype(np.float64)
+        with self._one_at_a_time:  # a stream's buffers serve one thread
+            found = self._stream.step(inputs)
+            clean = found["clean"].astype(np.float64)
+            attention = found["attention"][:count].sum(0).astype(np.float64)
         without = clean[count : 2 * count]
         guided = without + scale * (clean[:count] - without)
         # strong guidance overshoots: rescale to the spread of the prediction (Lin 2024)
         spread = clean[:count].std((1, 2), keepdims=True)
         rescaled = guided * spread / np.maximum(guided.std((1, 2), keepdims=True), 1e-6)
-        return 0.7 * rescaled + 0.3 * guided, found["attention"][:count].sum(0).astype(np.float64)
+        return 0.7 * rescaled + 0.3 * guided, attention
 
 
 def _corrected_deg(rows: F64, q: F64) -> F64:

@@ -131,7 +131,10 @@ class Producer:
         for index, features in enumerate(drawn):
             candidates.append(self._candidate(features, request, place))
             progress("correcting", (index + 1) / len(drawn))
-        refusals = [self._refuses(candidate.motion) for candidate in candidates]
+        refusals = []
+        for index, candidate in enumerate(candidates):
+            progress("checking", index / len(candidates))  # a cancelled request ends here
+            refusals.append(self._refuses(candidate.motion))
         candidates = [c for c, why in zip(candidates, refusals, strict=True) if why is None]
         if not candidates:
             raise PallasError(str(refusals[0]))

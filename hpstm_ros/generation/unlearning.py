@@ -71,6 +71,19 @@ def code_ratios(forget: Codes, retain: Codes) -> F64:
     return ratio
 
 
+def check_replacement(r: int, size: int) -> None:
+    """Check that ``r`` codes can be replaced in a codebook of ``size`` entries.
+
+    Raises:
+        PallasError: none is replaced, or none is left.
+    """
+    if not 1 <= r < size:
+        raise PallasError(
+            f"{r} codes cannot be replaced in a codebook of {size}: give a number from 1 to"
+            f" {size - 1}"
+        )
+
+
 def replace_codes(
     codebook: F64,
     forget: Codes,
@@ -95,11 +108,7 @@ def replace_codes(
         PallasError: ``r`` leaves no code, or the counts belong to another codebook.
     """
     size = len(codebook)
-    if not 1 <= r < size:
-        raise PallasError(
-            f"{r} codes cannot be replaced in a codebook of {size}: give a number from 1 to"
-            f" {size - 1}"
-        )
+    check_replacement(r, size)
     if forget.shape != (size,) or retain.shape != (size,):
         raise PallasError(
             f"the motions were counted with {len(forget)} codes, but the codebook has {size}: use"

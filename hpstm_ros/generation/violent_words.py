@@ -1,4 +1,4 @@
-"""Detects violent descriptions: selects the motions to forget, and serves as a word filter."""
+"""Detects violent descriptions: selects motions to forget, and is a part of `request_words`."""
 
 import re
 

@@ -121,6 +121,17 @@ class TextEncoder:
         states = self._states(ids, mask)
         return Tokens(np.where(mask[..., None], states, np.float32(0)), mask, words)
 
+    def ignored(self, text: str, most: int = MAX_TOKENS) -> str:
+        """The end of a text that is not read, because only ``most`` tokens are; usually "".
+
+        Raises:
+            PallasError: the text is empty or too long.
+        """
+        text = checked(text)
+        offsets = self._tokenizer.encode(text).offsets  # the last one is of the end token
+        last = min(most - 1, len(offsets) - 2)
+        return text[offsets[last][1] :].strip()
+
     def _states(self, ids: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         forward = clip_text if self._clip else bert
         return forward(self._weights, self._shape, ids, mask)
@@ -168,6 +179,11 @@ def checked(text: str) -> str:
             " it"
         )
     return text
+
+
+def ignored_warning(ignored: str) -> str:
+    """Warning about the end of a text that is not read (`TextEncoder.ignored`), or ""."""
+    return f"the text is too long, and is not read from '{ignored[:40]}' on" if ignored else ""
 
 
 @cache

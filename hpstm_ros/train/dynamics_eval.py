@@ -2,7 +2,6 @@
 against both."""
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hpstm_ros.dynamics.points import stature, whole_body
 from hpstm_ros.dynamics.rigid_body import RigidBodySettings
 from hpstm_ros.train.measured import Trial, read_trials
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json, write_json
 
 HELP = "Evaluate joint moments and ground reaction on trials with force plates."
 
@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an input is missing or invalid.
     """
+    check_json(args.json)
     trials = read_trials(args.measured)
     pairs: dict[str, list[Pairs]] = {}
     for trial in tqdm(trials, unit=" trials", disable=None):
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
             f"[{row['low']:.3f}, {row['high']:.3f}] {row['unit']}"
         )
     if args.json:
-        Path(args.json).write_text(json.dumps({"rows": rows}, indent=1))
+        write_json({"rows": rows}, args.json)
     return 0
 
 

@@ -1,7 +1,6 @@
 """`pallas eval hpstm`."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +15,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json, write_json
 from pallas_ros.motion_files import add_options, overrides_from
 
 HELP = "Evaluate the streaming smoother and tuned classical filters with equal noise."
@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an input is missing or invalid.
     """
+    check_json(args.json)
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     if args.tune is not None:
         return _tune(library, args.tune or baselines.NAMES)
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     evaluation.rows += [row for other in others for row in other.rows]
     _print(evaluation.rows)
     if args.json:
-        Path(args.json).write_text(json.dumps({"rows": evaluation.rows}, indent=1))
+        write_json({"rows": evaluation.rows}, args.json)
     return 0
 
 

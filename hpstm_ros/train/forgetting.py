@@ -150,13 +150,18 @@ class Forgetting:
         weights: ``tokens.safetensors``.
         data: folder of the motion packs.
         concept: what to forget.
+        replaced: codes that will be replaced, to reject a wrong number before the motion is
+            encoded, which takes minutes.
 
     Raises:
-        PallasError: a file cannot be used, or no motion shows the concept.
+        PallasError: a file or ``replaced`` is invalid, or no motion shows the concept.
     """
 
-    def __init__(self, weights: str | Path, data: str | Path, concept: Concept) -> None:
+    def __init__(
+        self, weights: str | Path, data: str | Path, concept: Concept, replaced: int = 1
+    ) -> None:
         vq, _, document = load_tokens(weights)
+        unlearning.check_replacement(replaced, len(vq.codebook))
         library = MotionLibrary.open(data, alignment="bent")
         packs = document.get("training", {}).get("packs", PACKS)
         chosen = [c for c in library.require("train") if c.pack in packs]

@@ -1,9 +1,7 @@
 """Figures of generated motion for any generator, with their range over seeds."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,15 @@ from tqdm import tqdm
 from hpstm_ros.generation import representation
 from hpstm_ros.generation.corrections import correct
 from hpstm_ros.generation.representation import FPS
-from hpstm_ros.generation.request import Generator, Request
+from hpstm_ros.generation.request import CANDIDATES, Generator, Request
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.train import generator_measures as measures
 from hpstm_ros.train.token_quality import Judged, diversity, frechet, r_precision, stacked
 from hpstm_ros.train.violence import sort_clips
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import write_json
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]
@@ -28,6 +28,8 @@ Sampler = Callable[[str, int, int, float], list[Motion]]
 
 SECONDS = 4.0
 GUIDANCE = 2.0
+MOST_SEEDS = CANDIDATES[1]
+"""Maximum number of motions per description, which are drawn as one request."""
 _LEAST_S = 2.0
 """s, minimum duration of the real clips for a meaningful evaluation."""
 
@@ -41,6 +43,16 @@ def sampler(generator: Generator) -> Sampler:
         return [representation.to_motion(correct(x), fps=representation.FPS) for x in drawn]
 
     return draw
+
+
+def check_amounts(requests: int, seeds: int, least: int = 4) -> None:
+    """Check the number of descriptions, and of motions for each.
+
+    Raises:
+        PallasError: a number is out of range.
+    """
+    if requests < least or not 1 <= seeds <= MOST_SEEDS:
+        raise PallasError(f"give at least {least} --requests, and 1 to {MOST_SEEDS} --seeds")
 
 
 @dataclass(frozen=True)
@@ -110,14 +122,16 @@ def _moving_rows(name: str, seeds: Sequence[Sequence[Motion]], real: Sequence[Mo
         figures = {
             "slide_cm_s": measures.slide_cm_s(features, p),
             "jerk_ratio": measures.jerk(p) / usual,
+            "contact_percent": measures.contact_percent(features),
+            "hover_cm": measures.hover_cm(p),
+            "mean_penetration_cm": measures.mean_penetration_cm(p),
             "floor_penetration_cm": measures.floor_penetration_cm(p),
             "limit_violations": float(measures.limit_violations(features)),
         }
         for metric, value in figures.items():
             found.setdefault(metric, []).append(value)
-    units = {"slide_cm_s": "cm/s", "floor_penetration_cm": "cm"}
     return [
-        seeds_row(name, "unseen_subjects", metric, values, units.get(metric, ""))
+        seeds_row(name, "unseen_subjects", metric, values, measures.unit_of(metric))
         for metric, values in found.items()
     ]
 
@@ -153,4 +167,4 @@ def report(rows: Sequence[Row], path: str | None) -> None:
             flush=True,
         )
     if path:
-        Path(path).write_text(json.dumps({"rows": list(rows)}, indent=1))
+        write_json({"rows": list(rows)}, path)

@@ -1,7 +1,6 @@
 """`pallas eval hpstm_gen`."""
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +19,13 @@ from hpstm_ros.generation.text import text_vectors
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.train import generator_measures as measures
 from hpstm_ros.train.evaluate import Row
+from hpstm_ros.train.retrieval import with_noise
 from hpstm_ros.train.windows import MotionWindows, Window
 from pallas_ros.body import rotations
 from pallas_ros.body.kinematics import to_global, to_local
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json, write_json
 from pallas_ros.motion_files import add_options, overrides_from
 
 HELP = "Evaluate the motion generator: guarantees, realism, forecasts, in-filling, hands, time."
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an input is missing or invalid.
     """
+    check_json(args.json)
     library = MotionLibrary.open(args.data, overrides=overrides_from(args), alignment="bent")
     evaluation = GeneratorEvaluation(
         library, args.data, Flow(args.model), Expectation(args.expectation), args.count, args.name
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
                 flush=True,
             )
     if args.json:
-        Path(args.json).write_text(json.dumps({"rows": evaluation.rows}, indent=1))
+        write_json({"rows": evaluation.rows}, args.json)
     return 0
 
 
@@ -186,17 +188,20 @@ class GeneratorEvaluation:
         generator = FlowGenerator(self._flow)
         for steps in (10, 32):
             errors = []
+            hover = []
             for row, positions in enumerate(p):
                 side = ("left", "right")[row % 2]
                 point = positions[60, JOINT_INDEX[f"{side}_wrist"]]
                 x, y, z = point.tolist()
                 target = HandTarget(side, (x, y, z), 2.0)
                 request = Request("reach", 4.0, row, hands=(target,), steps=steps, guidance=1.0)
-                drawn = generator.generate(request, _silent)[0]
-                errors.append(100 * hand_error(correct(drawn, (target,)), target))
+                kept = correct(generator.generate(request, _silent)[0], (target,))
+                errors.append(100 * hand_error(kept, target))
+                hover.append(measures.hover_cm(rep.positions(kept)))
             case = f"steps={steps}"
             self._row(case, "hand_mean_cm", float(np.mean(errors)), "cm")
             self._row(case, "hand_max_cm", float(np.max(errors)), "cm")
+            self._row(case, "hover_cm", float(np.mean(hover)), "cm")
 
     def samples(self) -> None:
         """Motion from text, compared with real motion not used for training."""
@@ -210,29 +215,40 @@ class GeneratorEvaluation:
         spread = measures.diversity(halves[0])
         self._row("real", "frechet_halves", own, "")
         self._row("real", "jerk", jerk_real, "m/s3")
-        sets: dict[str, tuple[F32, bool]] = {}
+        self._feet("real", real, rep.positions(real))
+        sets: dict[str, F32] = {}
         for case, steps in (("", 10), ("half_the_steps", 5), ("twice_the_steps", 20)):
             drawn = self._drawn(texts, steps)
-            sets[case or self._name] = (np.stack([correct(x) for x in drawn]), True)
+            sets[case or self._name] = np.stack([correct(x) for x in drawn])
             if not case:
-                sets["no_corrections"] = (drawn, False)
+                sets["no_corrections"] = drawn
         if not self._flow.metadata.get("config", {}).get("manifold", True):
             self._free_bones(len(texts))
         nearest = self._retrieved(texts, train)
-        sets["retrieval_with_noise"] = (nearest, False)
-        for name, (drawn, _) in sets.items():
+        sets["retrieval_with_noise"] = nearest
+        for name, drawn in sets.items():
             p = rep.positions(drawn)
             codes = encoder(drawn)
             case = "text"
             self._row(case, "bone_variation_mm", measures.bone_variation_mm(p), "mm", name)
             self._row(case, "limit_violations", measures.limit_violations(drawn), "", name)
-            self._row(case, "floor_penetration_cm", measures.floor_penetration_cm(p), "cm", name)
-            self._row(case, "slide_cm_s", measures.slide_cm_s(drawn, p), "cm/s", name)
+            self._feet(name, drawn, p)
             self._row(case, "jerk_ratio", measures.jerk(p) / jerk_real, "", name)
             distance = measures.frechet(codes, halves[0])
             self._row(case, "frechet", distance, "", name)
             self._row(case, "frechet_ratio", distance / own, "", name)
             self._row(case, "diversity_ratio", measures.diversity(codes) / spread, "", name)
+
+    def _feet(self, name: str, features: F32, p: F64) -> None:
+        """Rows on the feet and the floor."""
+        for metric, value in {
+            "floor_penetration_cm": measures.floor_penetration_cm(p),
+            "mean_penetration_cm": measures.mean_penetration_cm(p),
+            "hover_cm": measures.hover_cm(p),
+            "slide_cm_s": measures.slide_cm_s(features, p),
+            "contact_percent": measures.contact_percent(features),
+        }.items():
+            self._row("text", metric, value, measures.unit_of(metric), name)
 
     def _free_bones(self, count: int) -> None:
         """Variation of bone lengths in the ablation without forward kinematics."""
@@ -276,9 +292,7 @@ class GeneratorEvaluation:
         return np.concatenate(parts)
 
     def _retrieved(self, texts: list[str], train: F32) -> F32:
-        """For each text, the training window with the most similar description, with noise of 3
-        degrees.
-        """
+        """For each text, the training window with the most similar description, and noise."""
         windows, _ = self._windows("train", 6 * self._count, seed=1)
         said = [self._text(window) for window in windows]
         rows = [row for row, text in enumerate(said) if text]
@@ -289,8 +303,7 @@ class GeneratorEvaluation:
             row = int(rng.integers(len(train)))
             if text:
                 row = rows[int(np.argmax(vectors @ text_vectors([text])[0]))]
-            noise = 0.05 * rng.standard_normal(train[row].shape) * (np.arange(137) < 135)
-            out.append(train[row] + noise)
+            out.append(with_noise(train[row], rng))
         return np.array(out, np.float32)
 
     def times(self) -> None:

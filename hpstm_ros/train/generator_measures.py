@@ -17,6 +17,12 @@ _SOLE_M = 0.02
 """m, height of the parts of a sole below the heights returned by `floor_heights`."""
 
 
+def unit_of(metric: str) -> str:
+    """Unit of a metric of this module, from the end of its name; "" if it has none."""
+    units = {"_cm": "cm", "_cm_s": "cm/s", "_mm": "mm", "_percent": "%"}
+    return next((unit for end, unit in units.items() if metric.endswith(end)), "")
+
+
 def bone_variation_mm(positions: F64) -> float:
     """Largest standard deviation of a bone length over time in mm, for positions (..., T, 22,
     3) m.
@@ -37,6 +43,33 @@ def floor_penetration_cm(positions: F64) -> float:
     """
     joints, least = floor_heights()
     return 100 * float(np.maximum(least + _SOLE_M - positions[..., joints, 2], 0.0).max())
+
+
+def hover_cm(positions: F64) -> float:
+    """Mean height in cm of the lowest ankle or toe base above its height on the floor.
+
+    It does not depend on the contacts that a generator declares. Frames in which that joint is
+    below its height count as 0; jumps count, also in real motion. ``positions`` (..., 22, 3) m.
+    """
+    return 100 * float(np.maximum(_lowest_foot(positions), 0.0).mean())
+
+
+def mean_penetration_cm(positions: F64) -> float:
+    """Like `hover_cm`, but the mean depth in cm below the height on the floor."""
+    return 100 * float(np.maximum(-_lowest_foot(positions), 0.0).mean())
+
+
+def _lowest_foot(positions: F64) -> F64:
+    """Height (...) in m of the lowest ankle or toe base relative to its height on the floor."""
+    joints, least = floor_heights()
+    return np.asarray((positions[..., joints, 2] - least - _SOLE_M).min(axis=-1))
+
+
+def contact_percent(features: NDArray[np.float32]) -> float:
+    """Share in % of the feet in contact, as declared in features (..., T, 137): without contacts,
+    `slide_cm_s` is 0.
+    """
+    return 100 * float((features[..., CONTACTS] > 0.5).mean())
 
 
 def slide_cm_s(features: NDArray[np.float32], positions: F64) -> float:

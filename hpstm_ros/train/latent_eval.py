@@ -21,6 +21,7 @@ from hpstm_ros.train.generated import (
     Described,
     Row,
     Sampler,
+    check_amounts,
     quality_rows,
     report,
     sampler,
@@ -30,11 +31,13 @@ from hpstm_ros.train.heading_windows import Clips
 from hpstm_ros.train.latent_data import SHORTEST, cut, spans
 from hpstm_ros.train.latent_export import load_latent
 from hpstm_ros.train.latent_training import reconstruction
+from hpstm_ros.train.retrieval import Retrieval
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json
 
 F64 = NDArray[np.float64]
 HELP = "Evaluate the length-aware generator, and compare it with the others."
@@ -68,20 +71,23 @@ def run(args: argparse.Namespace) -> int:
     """
     from hpstm_ros.language.alignment.aligner import Aligner
 
-    if args.requests < 4 or args.seeds < 1 or args.lengths < 1:
-        raise PallasError("give at least 4 --requests, and 1 of --seeds and of --lengths")
+    check_json(args.json)
+    check_amounts(args.requests, args.seeds)
+    if args.lengths < 1:
+        raise PallasError("give at least 1 of --lengths")
     library = MotionLibrary.open(args.data, alignment="bent")
     descriptions = Descriptions.open(args.data)
     made = LatentGenerator(args.model)
     rows = reconstruction_rows(args.model, library)
     rows += speed_rows(made)
-    samplers = {
+    samplers: dict[str, Sampler] = {
         "latent": sampler(made),
         "tokens": sampler(TokenGenerator()),
         "flow": sampler(FlowGenerator()),
     }
     described = Described.of(library, descriptions, args.requests)
-    rows += quality_rows(samplers, described, Aligner.default(), args.seeds)
+    compared: dict[str, Sampler] = {**samplers, "retrieval": Retrieval(library, descriptions)}
+    rows += quality_rows(compared, described, Aligner.default(), args.seeds)
     rows += length_rows(samplers, length_pairs(library, descriptions, args.lengths))
     report(rows, args.json)
     return 0

@@ -10,13 +10,21 @@ import torch
 from hpstm_ros.generation.request import Request
 from hpstm_ros.generation.tokens import TokenGenerator
 from hpstm_ros.language.descriptions import Descriptions
-from hpstm_ros.train.generated import Described, quality_rows, report, sampler
+from hpstm_ros.train.generated import (
+    Described,
+    Sampler,
+    check_amounts,
+    quality_rows,
+    report,
+    sampler,
+)
 from hpstm_ros.train.heading_windows import Clips, joint_positions
+from hpstm_ros.train.retrieval import Retrieval
 from hpstm_ros.train.tokens_export import load_tokens
 from hpstm_ros.train.unlearning_eval import settings_in
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json
 
 Row = dict[str, Any]
 SPLITS = ("validation_subjects", "unseen_subjects")
@@ -49,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from hpstm_ros.language.alignment.aligner import MODEL, Aligner
 
-    if args.requests < 4 or args.seeds < 1:
-        raise PallasError("give --requests of at least 4 and --seeds of at least 1")
+    check_json(args.json)
+    check_amounts(args.requests, args.seeds)
     folder = resource(args.folder)
     library = MotionLibrary.open(args.data, alignment="bent")
     generators = {
@@ -59,8 +67,12 @@ def run(args: argparse.Namespace) -> int:
     }
     rows = [row for split in SPLITS for row in reconstruction_rows(folder, library, split)]
     rows += speed_rows(generators["tokens"])
-    described = Described.of(library, Descriptions.open(args.data), args.requests)
-    samplers = {name: sampler(generator) for name, generator in generators.items()}
+    descriptions = Descriptions.open(args.data)
+    described = Described.of(library, descriptions, args.requests)
+    samplers: dict[str, Sampler] = {
+        name: sampler(generator) for name, generator in generators.items()
+    }
+    samplers["retrieval"] = Retrieval(library, descriptions)
     rows += quality_rows(samplers, described, Aligner(args.aligner or MODEL), args.seeds)
     report(rows, args.json)
     return 0

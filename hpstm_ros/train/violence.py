@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -220,7 +221,7 @@ def area_under_curve(scores: F64, labels: NDArray[np.bool_]) -> float:
         scores: (n,).
         labels: (n,) whether violent. NaN is returned if all are equal.
     """
-    rank = np.argsort(np.argsort(scores)) + 1
+    rank = rankdata(scores)  # equal scores count as half
     positive = int(labels.sum())
     negative = int((~labels).sum())
     if not positive or not negative:

@@ -1,8 +1,6 @@
 """Figures, measurement settings, and the printed table."""
 
 import importlib.metadata
-import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +12,7 @@ from tqdm import tqdm
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
+from pallas_ros.files import json_output
 
 GROUP = "pallas.bench"
 
@@ -151,12 +150,4 @@ def write_json(rows: Sequence[Row], path: Path) -> None:
     Raises:
         PallasError: the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(json.dumps({"rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise PallasError(
-            f"{path} cannot be written ({error.strerror}): give another path with --json"
-        ) from None
+    json_output.write_json({"rows": [asdict(row) for row in rows]}, path)

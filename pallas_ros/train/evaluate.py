@@ -6,7 +6,6 @@ The metrics are in `pallas_ros.train.measures`; those of half an hour of continu
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import SensorErrors
+from pallas_ros.files.json_output import check_json, write_json
 from pallas_ros.geometry import rotations
 from pallas_ros.model.step import load_model
 from pallas_ros.motion_files import add_options, overrides_from
@@ -305,6 +305,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an input is missing or invalid.
     """
+    check_json(args.json)
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     released = resource("models/pallas.safetensors")
     ablations = [] if args.models else sorted((released.parent / "ablations").glob("*.safetensors"))
@@ -331,8 +332,6 @@ def run(args: argparse.Namespace) -> int:
     if args.strips:
         strips(library, args.data / "real_imu_60hz.npz", next(iter(every.values())), args.strips)
     if args.json:
-        temporary = args.json.with_name(f".{args.json.name}.tmp")
-        temporary.write_text(json.dumps({"rows": rows}, indent=1))
-        temporary.replace(args.json)
+        write_json({"rows": rows}, args.json)
     print(f"{len(rows)} figures" + (f"; written to {args.json}" if args.json else ""))
     return 0

@@ -1,5 +1,6 @@
 """Run time of the alignment model: embeddings, and scores of text, motion and scene."""
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -44,7 +45,7 @@ class Calibration:
 
 
 class Aligner:
-    """The alignment model and its sentence encoder.
+    """The alignment model and its sentence encoder; several threads may share it.
 
     Args:
         model: the ``.onnx`` file.
@@ -59,6 +60,7 @@ class Aligner:
         self._stream = open_stream(
             path, "onnxruntime", _BATCH, expect={"kind": "alignment", "frames": FRAMES}
         )
+        self._one_at_a_time = threading.Lock()
         self.calibration = _calibration(self._stream.metadata, path)
         self.sha256 = str(self._stream.metadata.get("sha256", ""))
         self._encoder = encoder
@@ -184,9 +186,10 @@ class Aligner:
             for i, row in enumerate(chunk):
                 for name, value in row.items():
                     inputs[name][i] = value
-            step = self._stream.step(inputs)
-            for name, parts in found.items():
-                parts.append(step[name][: len(chunk)].copy())
+            with self._one_at_a_time:  # a stream's buffers serve one thread
+                step = self._stream.step(inputs)
+                for name, parts in found.items():
+                    parts.append(step[name][: len(chunk)].copy())
         widths = {name: self._stream.outputs[name][1] for name in outputs}
         return {
             name: np.concatenate(parts) if parts else np.zeros((0, widths[name]), np.float32)

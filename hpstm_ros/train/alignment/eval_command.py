@@ -1,7 +1,6 @@
 """`pallas eval alignment`."""
 
 import argparse
-import json
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -18,6 +17,7 @@ from hpstm_ros.train.alignment.training import Labels
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json, write_json
 
 HELP = "Evaluate the alignment model: retrieval in pools of 32, left and right, corrupted scenes."
 _TIMED_S = 120.0
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an input is missing or invalid.
     """
+    check_json(args.json)
     path = resource(args.model)
     compared = {"alignment": path.with_suffix(".safetensors")}
     for text in _ablations(path) if args.beside is None else args.beside:
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             f" {row['value']:8.2f} {row['unit']}{span}"
         )
     if args.json:
-        Path(args.json).write_text(json.dumps({"rows": rows}, indent=1))
+        write_json({"rows": rows}, args.json)
     return 0
 
 

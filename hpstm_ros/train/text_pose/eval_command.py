@@ -1,10 +1,8 @@
 """`pallas eval text_pose`: anatomy, agreement with the text, clusters and time."""
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -24,6 +22,7 @@ from pallas_ros.body.names import PARENTS
 from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.json_output import check_json, write_json
 
 F64 = NDArray[np.float64]
 Row = dict[str, Any]
@@ -64,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an input is missing or invalid.
     """
+    check_json(args.json)
     library = MotionLibrary.open(args.data, alignment="bent")
     compared = {"text_pose": PoseSampler(resource(args.model))}
     for text in args.beside:
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             f" {row['unit']}{span}"
         )
     if args.json:
-        Path(args.json).write_text(json.dumps({"rows": rows}, indent=1))
+        write_json({"rows": rows}, args.json)
     return 0
 
 
