@@ -92,7 +92,8 @@ def quality_rows(
     Args:
         samplers: by the name of the rows.
         described: the requests, and the real motion.
-        aligner: the `Aligner` that computes the embeddings; independent of the generators.
+        aligner: the `Aligner` that computes the embeddings. It is trained on the same clips and
+            sentence vectors as the generators, so it favours typical motion of a sentence.
         seeds: number of motions per description.
     """
     texts = np.asarray(aligner.texts(list(described.texts)), np.float64)

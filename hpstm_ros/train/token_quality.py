@@ -1,6 +1,7 @@
 """Quality of generated motion: retrieval by text, distance to real motion, diversity.
 
-Embeddings are those of the alignment model, which is independent of the generators.
+Embeddings are those of the alignment model. It is trained on the same clips and sentence vectors as
+the generators, so it favours typical motion of a sentence.
 """
 
 from collections.abc import Sequence
