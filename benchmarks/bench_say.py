@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.producer import Producer
-from hpstm_ros.generation.request import Request, limits
+from hpstm_ros.generation.request import DEFAULT, Request, limits
 from hpstm_ros.language.alignment.aligner import Aligner
 from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH
 from hpstm_ros.retarget.robots import load_robot
@@ -92,7 +92,11 @@ def measured(
     row: dict[str, Any] = {"robot": name, "text": text, "seed": seed}
     try:
         paced = pace(
-            generate, SECONDS, limits(args.model).seconds[1], robot, tip_speed=args.tip_speed
+            generate,
+            SECONDS,
+            limits(args.model or DEFAULT).seconds[1],
+            robot,
+            tip_speed=args.tip_speed,
         )
     except PallasError as error:
         return {**row, "refused": str(error)}
@@ -168,7 +172,7 @@ def main() -> None:
     parser.add_argument("--robots", nargs="+", default=["panda", "ur5", "g1"], metavar="ROBOT")
     parser.add_argument("--requests", type=int, default=len(REQUESTS), help="the first so many")
     parser.add_argument("--seeds", type=int, default=3, help="motions a request (default 3)")
-    parser.add_argument("--model", default="flow", help="the generator (default flow)")
+    parser.add_argument("--model", default="", help="the generator (default: that of the package)")
     parser.add_argument("--tip-speed", type=float, help="m/s (default: the robot's)")
     parser.add_argument("--json", type=Path, help="one row a motion; goes on where it is")
     args = parser.parse_args()

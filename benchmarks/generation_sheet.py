@@ -62,7 +62,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="picture (.png)")
-    parser.add_argument("--model", default="flow", help="generator (default flow)")
+    parser.add_argument("--model", default="", help="generator (default: that of the package)")
     args = parser.parse_args()
     producer = Producer()
     every = [cell for text in tqdm(REQUESTS) for cell in cells(producer, text, args.model)]

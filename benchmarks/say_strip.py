@@ -105,7 +105,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help=".png, .gif or .mp4")
     parser.add_argument("--robots", nargs="+", default=["panda"], help="the arms (default panda)")
-    parser.add_argument("--model", default="flow", help="the generator (default flow)")
+    parser.add_argument("--model", default="", help="the generator (default: that of the package)")
     parser.add_argument("--seed", type=int, default=0, help="of the motions")
     args = parser.parse_args()
     producer = Producer()

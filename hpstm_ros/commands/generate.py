@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from hpstm_ros.generation.poses import TOKENS
 from hpstm_ros.generation.producer import GENERATORS, Outcome, Producer, document
-from hpstm_ros.generation.request import Request, parse_hand
+from hpstm_ros.generation.request import Request, default_model, parse_hand
 from hpstm_ros.language.encoder import TextEncoder, ignored_warning
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_motion, save_motion
@@ -44,7 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--candidates", type=int, default=1, metavar="K", help="draw K motions, keep the best"
     )
     parser.add_argument(
-        "--model", choices=list(GENERATORS), default="flow", help="generator (default flow)"
+        "--model",
+        choices=list(GENERATORS),
+        help="generator (default latent; flow with --hand, --start, or other than 1 to 10 s)",
     )
     add_option(parser, "--steps", _PARAMETERS["steps"], "steps of the flow", metavar="N")
     parser.add_argument("--heun", action="store_true", help="use second-order steps of the flow")
@@ -89,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         start=load_motion(args.start) if args.start else None,
         hands=tuple(parse_hand(words) for words in args.hand),
     )
+    model = args.model or default_model(request)
     if Path(args.output).suffix != ".npz":
         raise PallasError(f"{args.output}: a motion file ends in .npz")
     with tqdm(total=1.0, bar_format="{desc:22s}|{bar}|", disable=None) as bar:
@@ -98,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
             bar.update(part - bar.n)
 
         producer = _producer(args)
-        outcome = producer.produce(request, args.model, progress)
-    motion = document(outcome, request, args.model)
+        outcome = producer.produce(request, model, progress)
+    motion = document(outcome, request, model)
     save_motion(args.output, motion)
     for sentence in (*outcome.warnings, *_cut_for_poses(args)):
         print(f"warning: {sentence}")

@@ -26,7 +26,10 @@ J = len(JOINTS)
 STATE = FEATURES + 3 * (J - 1)
 OVERLAP = 30
 """Number of frames that a window shares with the previous one."""
-MODEL = "models/hpstm_gen.onnx"
+MODEL = "models/hpstm_gen_unlearned.onnx"
+"""Without the direction of violence in its text layer (`pallas unlearn --method refusal`)."""
+ORIGINAL = "models/hpstm_gen.onnx"
+"""As trained; it can be violent."""
 _POSITIONS = slice(3, 3 + 3 * (J - 1))
 _BATCHES = (1, 2, 4, 8, 16)
 """Batch sizes for which sessions are opened; other batches are padded."""
@@ -317,3 +320,8 @@ def blended(a: F32, b: F32, part: F64 | F32) -> F32:
 
 def _smooth_step(x: F64) -> F64:
     return np.asarray(x * x * (3 - 2 * x))
+
+
+def original() -> FlowGenerator:
+    """The flow before unlearning, which can be violent; by request only."""
+    return FlowGenerator(Flow(ORIGINAL))

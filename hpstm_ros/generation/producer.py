@@ -12,7 +12,14 @@ from hpstm_ros.generation import representation as rep
 from hpstm_ros.generation.corrections import correct, hand_error
 from hpstm_ros.generation.guard import released_refusal, text_refusal
 from hpstm_ros.generation.representation import Place
-from hpstm_ros.generation.request import Generator, Progress, Request, check, check_limits
+from hpstm_ros.generation.request import (
+    Generator,
+    Progress,
+    Request,
+    check,
+    check_limits,
+    default_model,
+)
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.origin import Origin
@@ -95,14 +102,17 @@ class Producer:
             self._generators[model] = GENERATORS.find(model)()
         return self._generators[model]
 
-    def checked(self, request: Request, model: str = "flow") -> Request:
+    def checked(self, request: Request, model: str = "") -> Request:
         """Return a request with its text cleaned, without generating anything.
+
+        An empty ``model`` is `hpstm_ros.generation.request.default_model`.
 
         Raises:
             PallasError: the request is invalid or refused because of its words, there is no
                 generator called ``model``, or it does not accept the request.
         """
         request = check(request)
+        model = model or default_model(request)
         if refusal := self._refuses_text(request.text):
             raise PallasError(refusal)
         if model not in self._generators:
@@ -111,13 +121,14 @@ class Producer:
         return request
 
     def produce(
-        self, request: Request, model: str = "flow", progress: Progress = lambda stage, part: None
+        self, request: Request, model: str = "", progress: Progress = lambda stage, part: None
     ) -> Outcome:
         """Generate the candidates of a request, best first.
 
         Raises:
             PallasError: the request cannot be met, or all candidates are rejected.
         """
+        model = model or default_model(request)
         request = self.checked(request, model)
         warnings = []
         if request.text and (far := known_texts.warning(request.text)):

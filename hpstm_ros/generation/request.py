@@ -202,6 +202,21 @@ def limits(model: str) -> Limits:
     return _LIMITS.get(model, Limits())
 
 
+DEFAULT = "latent"
+"""The generator of most requests that name none."""
+
+
+def default_model(request: Request) -> str:
+    """The generator of a request that names none.
+
+    The length-aware generator matches the text best (docs/evidence/generation.md). The flow takes
+    the rest: hand targets, other durations, and starts, which it continues.
+    """
+    shortest, longest = limits(DEFAULT).seconds
+    fits = shortest <= request.seconds <= longest
+    return DEFAULT if fits and not request.hands and request.start is None else "flow"
+
+
 def check_limits(request: Request, model: str) -> None:
     """Compare a request with the limits of the generator called ``model``.
 

@@ -15,7 +15,7 @@ from hpstm_ros.generation.job import Job
 from hpstm_ros.generation.playback import BLEND_S, Playback
 from hpstm_ros.generation.prediction import Predictor
 from hpstm_ros.generation.producer import Producer, origin
-from hpstm_ros.generation.request import HandTarget, Request
+from hpstm_ros.generation.request import HandTarget, Request, default_model
 from hpstm_ros.generation.stream import bodies_of
 from hpstm_ros.generation.takeover import LEADS, TakeOver
 from pallas_ros.body.errors import PallasError
@@ -169,9 +169,10 @@ class MotionGeneratorNode(PallasNode):
     async def _execute(self, handle: Any) -> GenerateMotion.Result:
         """Execute a goal; an earlier one is preempted, unless this one is refused."""
         goal = handle.request
-        model = goal.model or "flow"
         try:
-            request = self._producer.checked(self._request(goal), model)
+            request = self._request(goal)
+            model = goal.model or default_model(request)
+            request = self._producer.checked(request, model)
             self._check(request, goal.play)
         except PallasError as error:
             self._refused = str(error)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hpstm_ros.generation.flow import FlowGenerator
+from hpstm_ros.generation.flow import original
 from hpstm_ros.generation.latent import LatentGenerator
 from hpstm_ros.generation.request import Request
 from hpstm_ros.generation.tokens import TokenGenerator
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     samplers: dict[str, Sampler] = {
         "latent": sampler(made),
         "tokens": sampler(TokenGenerator()),
-        "flow": sampler(FlowGenerator()),
+        "flow": sampler(original()),
     }
     described = Described.of(library, descriptions, args.requests)
     compared: dict[str, Sampler] = {**samplers, "retrieval": Retrieval(library, descriptions)}

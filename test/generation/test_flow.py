@@ -9,10 +9,17 @@ import pytest
 import torch
 
 from hpstm_ros.generation import representation as rep
-from hpstm_ros.generation.flow import FlowGenerator, Known, ancestral, states
+from hpstm_ros.generation.flow import Flow, FlowGenerator, Known, ancestral, original, states
 from hpstm_ros.generation.prediction import FRESH_NS, Predictor
 from hpstm_ros.generation.producer import Producer
-from hpstm_ros.generation.request import HandTarget, Request, check, parse_hand, resting
+from hpstm_ros.generation.request import (
+    HandTarget,
+    Request,
+    check,
+    default_model,
+    parse_hand,
+    resting,
+)
 from hpstm_ros.generation.stream import bodies_of
 from hpstm_ros.model.hpstm_gen import HpstmGen
 from hpstm_ros.train.contexts import ContextShares, draw_context, seen_pattern
@@ -255,3 +262,13 @@ def test_ablations_of_the_network_run(tiny_model, tiny_flow):
         drawn = flow.states(Known.nothing(1), [np.random.default_rng(0)], 4)
         assert np.isfinite(drawn).all()
         assert flow.positions(drawn).shape == (1, rep.FRAMES, 22, 3)
+
+
+def test_the_default_generators_are_those_without_violence() -> None:
+    assert default_model(Request("wave")) == "latent"
+    assert default_model(Request("wave", seconds=0.8)) == "flow"
+    assert default_model(Request("wave", seconds=12.0)) == "flow"
+    hand = HandTarget("right", (0.4, -0.2, 1.3), 2.0)
+    assert default_model(Request("reach", hands=(hand,))) == "flow"
+    assert Flow()._stream.first.metadata["refused"] == "violence"
+    assert "refused" not in original().flow._stream.first.metadata
