@@ -11,7 +11,6 @@ from tf2_msgs.msg import TFMessage
 from hpstm_ros.dynamics.anthropometry import SIDES
 from hpstm_ros.dynamics.live import LiveDynamics, LiveForces, LiveSettings
 from hpstm_ros.nodes.dynamics_messages import efforts_to_msg, load_to_msg, wrenches_to_msgs
-from hpstm_ros.smoothing.bodies import MOST_BODIES
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import (
     MODEL_RATE_HZ,
@@ -20,6 +19,7 @@ from pallas_ros.body.names import (
     TOPIC_GROUND_REACTION,
     TOPIC_JOINT_EFFORTS,
 )
+from pallas_ros.body.presence import MOST_BODIES
 from pallas_ros.body.resources import resource
 from pallas_ros.messages.wire import body_from_bytes
 from pallas_ros.ros.intake import Intake, RateLimit

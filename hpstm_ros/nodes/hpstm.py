@@ -6,10 +6,11 @@ from typing import Any
 
 from pallas.msg import BodyPose
 
-from hpstm_ros.smoothing.bodies import MOST_BODIES, Bodies, method_for
+from hpstm_ros.smoothing.bodies import Bodies, method_for
 from hpstm_ros.smoothing.smoother import SmootherSettings
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
+from pallas_ros.body.presence import MOST_BODIES
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit
 from pallas_ros.ros.matching import publisher_names

@@ -17,11 +17,11 @@ from hpstm_ros.smoothing.adapters import (
     place_body,
     split_markers,
 )
-from hpstm_ros.smoothing.bodies import MOST_BODIES
 from hpstm_ros.smoothing.transforms import Placement, TransformTree
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_POSE_BODY, WORLD_FRAME
+from pallas_ros.body.presence import MOST_BODIES
 from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.messages.encode import body_to_msg
 from pallas_ros.messages.wire import deserialized

@@ -14,10 +14,10 @@ from hpstm_ros.smoothing.stamps import LEAP_NS, StampGate
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_PALLAS_BODY
+from pallas_ros.body.presence import MOST_BODIES
 
 F64 = NDArray[np.float64]
 
-MOST_BODIES = 4
 FORGET_S = 5.0
 """A body not seen for this time is forgotten."""
 _SEEN_S = 0.25

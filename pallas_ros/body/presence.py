@@ -7,6 +7,8 @@ from typing import Final
 
 IN_VIEW_NS: Final = 500_000_000
 """ns, time after the last body for which a person counts as in view."""
+MOST_BODIES: Final = 4
+"""People who are followed at once."""
 _STEP_M: Final = 0.5
 _PACE_M_S: Final = 2.0
 _LONGEST_PACE_S: Final = 0.25

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpstm_ros.smoothing.bodies import MOST_BODIES, Bodies
+from hpstm_ros.smoothing.bodies import Bodies
 from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings
 from hpstm_ros.smoothing.unknown import known_joints
 from pallas_ros.body import kinematics, rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
+from pallas_ros.body.presence import MOST_BODIES
 from pallas_ros.body.skeleton import Skeleton
 
 LEGS = [j for j, n in enumerate(JOINTS) if n.endswith(("_knee", "_ankle", "_foot"))]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hpstm_ros.smoothing.bodies import MOST_BODIES, Bodies, method_for
+from hpstm_ros.smoothing.bodies import Bodies, method_for
 from hpstm_ros.smoothing.bones import BoneLengths, PersonCheck
 from hpstm_ros.smoothing.outlier_gate import Gate
 from hpstm_ros.smoothing.posing import rotations_from_positions
@@ -21,6 +21,7 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion, load_motion, save_motion
 from pallas_ros.body.names import JOINT_INDEX, MIRROR, PARENTS
+from pallas_ros.body.presence import MOST_BODIES
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.cli import main
 

@@ -24,7 +24,6 @@ from hpstm_ros.language.alignment.movement import (
     movement,
     windows,
 )
-from hpstm_ros.smoothing.bodies import MOST_BODIES
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
 from pallas_ros.bags.paths import is_bag
@@ -33,6 +32,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import save_npz
 from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY
+from pallas_ros.body.presence import MOST_BODIES
 from pallas_ros.body.resources import cache_folder
 from pallas_ros.files.npz import load_npz
 from pallas_ros.motion_files import read_motion
