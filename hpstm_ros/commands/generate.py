@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         choices=list(GENERATORS),
-        help="generator (default latent; flow with --hand, --start, or other than 1 to 10 s)",
+        help="generator (default latent; flow with --hand, or for other than 1 to 10 s)",
     )
     add_option(parser, "--steps", _PARAMETERS["steps"], "steps of the flow", metavar="N")
     parser.add_argument("--heun", action="store_true", help="use second-order steps of the flow")

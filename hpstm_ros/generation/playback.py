@@ -23,7 +23,7 @@ BLEND_M_S = 1.0
 """m/s, largest speed that a blend adds to that of the bodies: the speed of a calm reach."""
 _FADE_S = 0.1
 """s, time constant with which the velocity at a switch decays."""
-_STEEPEST = 1.5
+STEEPEST = 1.5
 """Largest slope of `smooth_step`."""
 
 
@@ -92,7 +92,7 @@ class Playback:
         """
         self._switch(now)
         away = float(np.linalg.norm(motion.positions[0, 0, :2] - self._from.root[:2]))
-        self._way_s = max(BLEND_S, _STEEPEST * away / BLEND_M_S)
+        self._way_s = max(BLEND_S, STEEPEST * away / BLEND_M_S)
         self._remarks = said
         self._motion = motion
         self._begun = now

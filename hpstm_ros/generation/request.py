@@ -210,11 +210,11 @@ def default_model(request: Request) -> str:
     """The generator of a request that names none.
 
     The length-aware generator matches the text best (docs/evidence/generation.md). The flow takes
-    the rest: hand targets, other durations, and starts, which it continues.
+    the rest: hand targets and other durations.
     """
     shortest, longest = limits(DEFAULT).seconds
     fits = shortest <= request.seconds <= longest
-    return DEFAULT if fits and not request.hands and request.start is None else "flow"
+    return DEFAULT if fits and not request.hands else "flow"
 
 
 def check_limits(request: Request, model: str) -> None:

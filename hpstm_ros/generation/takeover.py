@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.blending import Turning, smooth_step
-from hpstm_ros.generation.playback import BLEND_M_S, BLEND_S
+from hpstm_ros.generation.playback import BLEND_M_S, BLEND_S, STEEPEST
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
@@ -171,7 +171,7 @@ class TakeOver:
     def _between(self, leaving: BodyFrame, lead: BodyFrame, shown: BodyFrame) -> BodyFrame:
         spent = min(max(lead.stamp - shown.stamp, 0), _LONGEST_NS) / 1e9
         away = _farthest(leaving.positions, lead.positions)
-        step = spent / max(BLEND_S, 1.5 * away / BLEND_M_S)  # 1.5: steepest slope of the blend
+        step = spent / max(BLEND_S, STEEPEST * away / BLEND_M_S)
         allowed = BLEND_M_S * spent + self._moved
         for halving in range(_HALVINGS):
             part = min(self._part + step / 2**halving, 1.0)

@@ -13,20 +13,17 @@ from hpstm_ros.dynamics.live import LiveDynamics, LiveForces, LiveSettings
 from hpstm_ros.nodes.dynamics_messages import efforts_to_msg, load_to_msg, wrenches_to_msgs
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import (
-    MODEL_RATE_HZ,
     TOPIC_BODY_LOAD,
     TOPIC_CARRIED,
     TOPIC_GROUND_REACTION,
     TOPIC_JOINT_EFFORTS,
 )
-from pallas_ros.body.presence import MOST_BODIES
 from pallas_ros.body.resources import resource
 from pallas_ros.messages.wire import body_from_bytes
+from pallas_ros.ros.body_intake import BODIES_HZ
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 
-_MOST_BODIES_HZ = 4 * MODEL_RATE_HZ * MOST_BODIES
-"""Per publisher, for all people together; further messages are discarded unread."""
 _CARRIED_HZ = 100.0
 """Messages about carried loads of one publisher above this rate are discarded."""
 
@@ -61,7 +58,7 @@ class DynamicsNode(PallasNode):
         ]
         self._tf = self.advertise(TFMessage, "/tf")
         self._loads = self.advertise(BodyLoad, TOPIC_BODY_LOAD)
-        self._intake = Intake(RateLimit(_MOST_BODIES_HZ))
+        self._intake = Intake(RateLimit(BODIES_HZ))
         self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True, intake=self._intake)
         carried = Intake(RateLimit(_CARRIED_HZ))
         self.subscribe(Float64MultiArray, TOPIC_CARRIED, self._on_carried, intake=carried)

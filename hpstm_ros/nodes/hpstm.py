@@ -1,6 +1,5 @@
 """Smooths `/pallas/body` or `/pose/body` and publishes `/hpstm/body`."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,9 @@ from hpstm_ros.smoothing.bodies import Bodies, method_for
 from hpstm_ros.smoothing.smoother import SmootherSettings
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
-from pallas_ros.body.presence import MOST_BODIES
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
-from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit
-from pallas_ros.ros.matching import publisher_names
+from pallas_ros.ros.body_intake import body_intake, strangers_remark
 from pallas_ros.ros.node import Health, PallasNode
-
-_MOST_BODIES_HZ = 4 * MODEL_RATE_HZ * MOST_BODIES
-"""Per publisher, for all people together; further messages are discarded unread."""
 
 
 class HpstmNode(PallasNode):
@@ -51,9 +45,7 @@ class HpstmNode(PallasNode):
             settings, Path(s["bones_file"]).expanduser() if s["bones_file"] else None
         )
         self._publisher = self.advertise(BodyPose, TOPIC_HPSTM_BODY)
-        names = partial(publisher_names, self, s["input_topic"])
-        publisher = OnePublisher(names, lambda: True, s["input_publisher"], until_silent=True)
-        self._intake = Intake(RateLimit(_MOST_BODIES_HZ), publisher)
+        self._intake = body_intake(self, s["input_topic"], s["input_publisher"])
         self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True, intake=self._intake)
         self.every(1 / MODEL_RATE_HZ, self._on_time)
 
@@ -65,17 +57,10 @@ class HpstmNode(PallasNode):
         """Report the failures of each body."""
         if self._built is None or not self.active:
             return Health()
-        remark = self._foreign() or self._bodies.recent_remark(self.now())
+        strangers = strangers_remark(self._intake, self.settings["input_topic"])
+        remark = strangers or self._bodies.recent_remark(self.now())
         summary = f"method {self._method}" + (f"; {remark}" if remark else "")
         return Health(1 if remark else 0, summary, dict(self._bodies.figures()))
-
-    def _foreign(self) -> str:
-        """A remark about bodies that were refused since the last call, or empty."""
-        count = self._intake.strangers()
-        topic = self.settings["input_topic"]
-        return (
-            f"{count} bodies of another publisher of {topic} were refused: stop it" if count else ""
-        )
 
     def _on_body(self, data: bytes) -> None:
         self._publish(self._bodies.push(body_from_bytes(data), self.now()))

@@ -2,7 +2,6 @@
 
 import math
 import time
-from functools import partial
 from typing import Any
 
 from pallas.action import GenerateMotion
@@ -31,13 +30,11 @@ from pallas_ros.body.origin import GENERATED
 from pallas_ros.body.resources import resource
 from pallas_ros.messages.encode import body_to_msg, to_stamp
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
-from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit
-from pallas_ros.ros.matching import publisher_names
+from pallas_ros.ros.body_intake import body_intake, strangers_remark
 from pallas_ros.ros.node import Health, PallasNode
 
 FEEDBACK_S = 0.1
 PREDICTION_HZ = 10.0
-_OPERATOR_HZ = 8 * MODEL_RATE_HZ
 _OF_GOALS = {"steps", "guidance", "max_seconds"}
 
 
@@ -79,9 +76,7 @@ class MotionGeneratorNode(PallasNode):
         if s["predict"]:
             self._predictions = self.advertise(BodyPrediction, TOPIC_PREDICTION)
             self.every(1 / PREDICTION_HZ, self._predict)
-        names = partial(publisher_names, self, s["operator_topic"])
-        publisher = OnePublisher(names, lambda: True, s["operator_publisher"], until_silent=True)
-        self._intake = Intake(RateLimit(_OPERATOR_HZ), publisher)
+        self._intake = body_intake(self, s["operator_topic"], s["operator_publisher"])
         self.subscribe(BodyPose, s["operator_topic"], self._on_body, raw=True, intake=self._intake)
         self.every(FEEDBACK_S, self._update_goal)
         self.serve_action(GenerateMotion, ACTION_GENERATE, self._execute)
@@ -105,9 +100,8 @@ class MotionGeneratorNode(PallasNode):
         """Report the current goal."""
         if not self.active:
             return Health()
-        if strangers := self._intake.strangers():
-            topic = self.settings["operator_topic"]
-            return Health(1, f"{strangers} bodies of another publisher of {topic} were refused")
+        if strangers := strangers_remark(self._intake, self.settings["operator_topic"]):
+            return Health(1, strangers)
         if self._goal is not None:
             return Health(0, f"'{self._goal.request.text[:40]}' {self._stage()[0]}")
         if self._takeover.operator_leads:

@@ -20,17 +20,15 @@ from hpstm_ros.smoothing.adapters import (
 from hpstm_ros.smoothing.transforms import Placement, TransformTree
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_POSE_BODY, WORLD_FRAME
-from pallas_ros.body.presence import MOST_BODIES
+from pallas_ros.body.names import TOPIC_POSE_BODY, WORLD_FRAME
 from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.messages.encode import body_to_msg
 from pallas_ros.messages.wire import deserialized
+from pallas_ros.ros.body_intake import BODIES_HZ
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import ALL_LATCHED, ANY_OFFER, STREAM
 
-_MOST_HZ = 4 * MODEL_RATE_HZ * MOST_BODIES
-"""Per publisher, for all people together; further messages are discarded."""
 _TRANSFORMS_HZ = 1000.0
 """Messages on `/tf` of one publisher above this rate are discarded."""
 _Found = tuple[str, str, NDArray[np.float64], NDArray[np.float64] | None]
@@ -65,7 +63,7 @@ class PoseAdapterNode(PallasNode):
             "zed_objects": (zed.message_type, self._on_objects),
         }
         kind, callback = kinds[s["message"]]
-        self._intake = Intake(RateLimit(_MOST_HZ))
+        self._intake = Intake(RateLimit(BODIES_HZ))
         self._listen(kind(), callback)
 
     def _listen(self, kind: type[Any], callback: Callable[[Any], None]) -> None:

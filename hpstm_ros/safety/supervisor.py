@@ -168,7 +168,7 @@ class Supervisor:
 
     def dead_man(self, now: int, pressed: bool, source: str = "") -> None:
         """Take the state of the dead-man switch ``source``. With several switches, all must be
-        held, and one that falls silent counts as released until the arm is engaged anew.
+        held, and one that falls silent counts as released until the arm is engaged again.
         """
         self._clock(now)
         if not self._engaged():

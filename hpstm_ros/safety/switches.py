@@ -109,7 +109,7 @@ class DeadManSwitches:
     """Dead-man switches, by source: the arm may move while all of them are held.
 
     A switch that falls silent has failed: it counts as released until it reports again or a human
-    engages the arm anew (`forget_silent`), and no other switch replaces it.
+    engages the arm again (`forget_silent`), and no other switch replaces it.
     """
 
     def __init__(self, settings: SupervisorSettings) -> None:

@@ -272,3 +272,4 @@ def test_the_default_generators_are_those_without_violence() -> None:
     assert default_model(Request("reach", hands=(hand,))) == "flow"
     assert Flow()._stream.first.metadata["refused"] == "violence"
     assert "refused" not in original().flow._stream.first.metadata
+    assert default_model(Request("wave", start=resting())) == "latent"

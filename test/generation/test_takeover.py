@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpstm_ros.generation.playback import Playback
-from hpstm_ros.generation.takeover import BLEND_M_S, JUMP_M, LEADS, TakeOver
+from hpstm_ros.generation.playback import BLEND_M_S, Playback
+from hpstm_ros.generation.takeover import JUMP_M, LEADS, TakeOver
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame

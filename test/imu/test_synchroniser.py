@@ -208,7 +208,7 @@ def test_one_wrong_stamp_at_the_start_does_not_stall_it(wrong_first: int) -> Non
     assert len(frames) > 120
 
 
-def test_a_clock_set_back_begins_anew() -> None:
+def test_a_clock_set_back_restarts() -> None:
     sync = Synchroniser()
     rng = np.random.default_rng(0)
     assert play(sync, {site: stream(100, 2.0, rng) for site in SITES})

@@ -211,7 +211,7 @@ def test_every_message_ends_at_rest() -> None:
         assert np.abs(rig.command.points[-1][1]).max() == 0.0
 
 
-def test_a_jump_of_the_goal_aligns_anew() -> None:
+def test_a_jump_of_the_goal_aligns_again() -> None:
     rig = Rig().tracking()
     rig.goal = np.array([0.9, -1.9, 0.4])
     rig.step()

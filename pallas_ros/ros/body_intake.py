@@ -1,0 +1,31 @@
+"""Filter bodies by publisher and rate before they are deserialised."""
+
+from functools import partial
+from typing import Any, Final
+
+from pallas_ros.body.names import MODEL_RATE_HZ
+from pallas_ros.body.presence import MOST_BODIES
+from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit
+from pallas_ros.ros.matching import publisher_names
+
+BODIES_HZ: Final = 4 * MODEL_RATE_HZ * MOST_BODIES
+"""Highest rate of bodies per publisher, for all people together."""
+
+
+def body_intake(node: Any, topic: str, expected: str) -> Intake:
+    """Accept one publisher of ``topic`` at a time, at most at `BODIES_HZ`.
+
+    Args:
+        node: the ROS node that subscribes.
+        topic: its topic.
+        expected: name of the publishing node; empty to keep the first publisher until it is silent.
+    """
+    names = partial(publisher_names, node, topic)
+    publisher = OnePublisher(names, lambda: True, expected, until_silent=True)
+    return Intake(RateLimit(BODIES_HZ), publisher)
+
+
+def strangers_remark(intake: Intake, topic: str) -> str:
+    """A sentence about bodies of other publishers rejected since the last call; empty if none."""
+    count = intake.strangers()
+    return f"{count} bodies of another publisher of {topic} were rejected: stop it" if count else ""
