@@ -72,7 +72,7 @@ def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
     """The figures of ``dynamics``, which was computed from ``motion``.
 
     Raises:
-        PallasError: the motion has not the frames of the dynamics, because its rate differs.
+        PallasError: the motion and the dynamics have different numbers of frames.
     """
     if len(motion) != len(dynamics.t):
         raise PallasError(
