@@ -122,6 +122,15 @@ def _segments(pid: int) -> set[str]:
     return {word for word in maps if re.fullmatch(r"/dev/shm/fastdds_[0-9a-f]+", word)}
 
 
+def _left(segments: set[str]) -> set[Path]:
+    """Return those files that still exist and that no process maps.
+
+    The process of an earlier test that is still ending keeps its own segment.
+    """
+    running = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return {Path(segment) for segment in segments if Path(segment).exists()} - mapped_files(running)
+
+
 def test_after_ctrl_c_neither_the_node_nor_its_shared_memory_is_left(ros_nodes: list[Any]) -> None:
     """DDS announces the end by one best-effort message, which is lost on a busy machine in one of
     three cases. Each attempt has its own node name, since a node whose message was lost remains for
@@ -145,10 +154,7 @@ def _ends_with_nothing_left(peer: Any, name: str) -> bool:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60.0) == 0, process.stdout.read()
     assert segments
-    # A process that is still there, of a test before, keeps what is its own.
-    running = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    left = {Path(segment) for segment in segments if Path(segment).exists()}
-    assert not left - mapped_files(running)
+    assert not _left(segments)
     return _forgotten(peer, name)
 
 
@@ -219,7 +225,7 @@ def test_ctrl_c_during_the_creation_leaves_nothing(ros_nodes: list[Any]) -> None
     segments = {word for word in files if re.fullmatch(r"/dev/shm/fastdds_[0-9a-f]+", word)}
     assert ended.returncode == 0
     assert segments - own
-    assert not [segment for segment in segments - own if Path(segment).exists()]
+    assert not _left(segments - own)
     assert _forgotten(peer, "operator")
 
 
