@@ -138,13 +138,13 @@ def _film(
     try:
         from pallas_ros.view.figure import write_clip
     except ImportError as error:
-        print(f"no film: {error.name} is not installed", file=sys.stderr)
+        print(f"no video: {error.name} is not installed", file=sys.stderr)
         return None
     for name in ("demo.mp4", "demo.gif"):
         pictures = tqdm(
             demo_report.frames(bag, robot, arm, FPS),
             total=round(duration * FPS),
-            desc="film",
+            desc="video",
             leave=False,
             disable=None,
         )
@@ -152,7 +152,7 @@ def _film(
             write_clip(out / name, pictures, FPS)
             return name
         except PallasError as error:
-            print(f"{name} was not made: {error}", file=sys.stderr)
+            print(f"{name} was not written: {error}", file=sys.stderr)
     return None
 
 

@@ -65,8 +65,9 @@ class LatentGenerator:
             raise PallasError("the length-aware generator takes no hand targets: use --model flow")
         if not SHORTEST_S <= request.seconds <= self.longest_s:
             raise PallasError(
-                f"a motion of {request.seconds:g} s was asked for, but the length-aware generator "
-                f"gives {SHORTEST_S:g} to {self.longest_s:g} s: ask for that, or use --model flow"
+                f"a motion of {request.seconds:g} s was requested, but the length-aware generator "
+                f"generates {SHORTEST_S:g} to {self.longest_s:g} s: request that, or use --model"
+                " flow"
             )
         text = np.zeros((1, TEXT), np.float32)
         if request.text:

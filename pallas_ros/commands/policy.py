@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         PallasError: an argument or an input is invalid.
     """
     if args.out.exists():
-        raise PallasError(f"{args.out}: exists already; give another name, or remove it")
+        raise PallasError(f"{args.out}: already exists; give another name, or remove it")
     if not 0 < args.wait <= 60:
         raise PallasError(f"--wait {args.wait}: give seconds, more than 0 and at most 60")
     from pallas_ros.graph.policy import policy, table

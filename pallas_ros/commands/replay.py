@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
             flush=True,
         )
         if not player.wait_for_subscribers():
-            print(f"nobody subscribed in {args.wait:g} s; playing anyway", flush=True)
+            print(f"no subscriber within {args.wait:g} s; playing anyway", flush=True)
         length = min(bag.duration - args.start, args.duration or bag.duration)
         count = 0
         while True:
