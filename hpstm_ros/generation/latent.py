@@ -23,11 +23,11 @@ MODEL: Final = "models/latent.onnx"
 SHORTEST_S: Final = 1.0
 """s, the shortest motion that was trained."""
 _TAKE_UP_FRAMES = 15
-"""Frames over which a start's last body turns into the motion that was drawn."""
+"""Frames over which the last body of a start is blended into the sampled motion."""
 
 
 class LatentGenerator:
-    """Motion for a sentence, drawn for the time that it has: a `Generator` of 1 to 10 s.
+    """Motion for a sentence, sampled for the requested duration: a `Generator` of 1 to 10 s.
 
     Args:
         path: the model file.
