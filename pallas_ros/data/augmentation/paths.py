@@ -74,7 +74,7 @@ def along(q_keys: Tensor, path: Path) -> Tensor:
 
 
 def successive(q_keys: Tensor) -> Tensor:
-    """Return keys (N, K, ..., 4) with signs for which rotations to the next are the shorter ones."""
+    """Return keys (N, K, ..., 4) with signs that make each rotation to the next the shorter one."""
     agree = (q_keys[:, 1:] * q_keys[:, :-1]).sum(-1, keepdim=True) >= 0
     sign = torch.where(agree, 1.0, -1.0).cumprod(1)
     return torch.cat((q_keys[:, :1], q_keys[:, 1:] * sign), dim=1)
