@@ -30,9 +30,9 @@ examples:
   pallas demo --duration 30 --input recording.npz    play an IMU recording or a motion file instead
   pallas demo robot:=ur5
 
-The sensors are pseudo-terminals that speak a real protocol, messages go through DDS, MuJoCo
-simulates the arm, and the bag is a rosbag2. A node that runs with simulated arms only engages
-the arm and holds its dead-man switch."""
+The sensors are pseudo-terminals that send a real sensor protocol, messages go through DDS, MuJoCo
+simulates the arm, and the bag is a rosbag2. A node for simulated arms engages the arm and holds
+its dead-man switch."""
 
 FPS = 15.0
 

@@ -16,9 +16,9 @@ EXAMPLE = """\
 examples:
   pallas replay recordings/monday
       watch it in RViz or with `pallas view`
-  pallas replay recordings/monday --inputs --clock              drive the nodes again:
   pallas up imu_source:=topics use_sim_time:=true
-      (this command first, in another terminal)
+      run the nodes on recorded inputs: start them first; then, in another terminal:
+  pallas replay recordings/monday --inputs --clock
   pallas replay recordings/monday --rate 0.5 --start 12
 
 --inputs plays only the external inputs (sensors, camera poses, the dead-man switch), so that
