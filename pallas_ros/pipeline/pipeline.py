@@ -1,4 +1,4 @@
-"""From samples to bodies: shared by `pallas` node and `pallas process`, for equal results."""
+"""From samples to bodies: shared by `pallas_node` and `pallas process`, for equal results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
