@@ -122,7 +122,7 @@ class LatentGenerator:
 
 
 def taken_up(last: F32, drawn: F32) -> F32:
-    """``drawn`` (T, 137) from the body ``last`` (137,) on, into which it turns in half a second."""
+    """Return ``drawn`` (T, 137), blended from the body ``last`` (137,) within half a second."""
     shared = min(_TAKE_UP_FRAMES, len(drawn))
     part = (np.arange(shared) + 1.0) / (shared + 1)
     part = (part * part * (3 - 2 * part))[:, None]

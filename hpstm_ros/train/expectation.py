@@ -139,7 +139,7 @@ class Stream(Iterator[Batch]):
 
 
 def loss(model: ExpectationNet, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Mean distance of the joints asked for, error of their orientations, likelihood."""
+    """Mean distance of the predicted joints, error of their orientations, likelihood."""
     expected, spread = model(batch.bridged, batch.seen)
     truth = model.positions(batch.truth)
     away = model.positions(expected) - truth

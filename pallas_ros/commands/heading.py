@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Call the service of the `pallas` node."""
+    """Call the service of `pallas_node`."""
     from pallas.srv import ResetHeading
 
     from pallas_ros.ros.asking import ask
