@@ -53,7 +53,7 @@ def methods() -> dict[str, SmootherSettings]:
 def worn(motion: Motion, seed: int) -> list[BodyFrame]:
     """Return the bodies that PALLAS predicts from sensors worn during this motion."""
     pipeline = PipelineSettings(backend="onnxruntime").pipeline()
-    pipeline.put_in_force(Calibration.identity(), 1)  # nominal mounting plus mounting errors
+    pipeline.apply_calibration(Calibration.identity(), 1)  # nominal mounting plus mounting errors
     return [
         body
         for site, sample in VirtualSensors(seed=seed).samples(motion, start=_START)

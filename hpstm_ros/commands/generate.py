@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="duration (default 4)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     parser.add_argument(
-        "--candidates", type=int, default=1, metavar="K", help="draw K motions, keep the best"
+        "--candidates", type=int, default=1, metavar="K", help="generate K motions, keep the best"
     )
     parser.add_argument(
         "--model",

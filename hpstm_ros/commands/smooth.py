@@ -24,7 +24,7 @@ EXAMPLE = """
   pallas smooth dance.bvh dance.npz
       motion files of other tools (docs/guide/motion.md)
   pallas smooth gaps.npz whole.npz --fill
-      gaps of 0.5 to 3 s are filled by HPSTM-Gen, and marked in `filled`
+      gaps of 0.5 to 3 s are filled with the predicted body, and marked in `filled`
   pallas smooth a.npz b.npz --bones operator.npz
       with the operator's bone lengths, which the first run estimates and saves
 """
@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fill",
         action="store_true",
-        help="fill gaps that are too long to bridge, up to 3 s (HPSTM-Gen)",
+        help="fill gaps that are too long to bridge, up to 3 s",
     )
     parser.add_argument(
         "--bones",

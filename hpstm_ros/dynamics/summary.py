@@ -1,6 +1,6 @@
-"""What a motion's forces come to.
+"""Summary of the forces of a motion.
 
-Peak loads, time above thresholds, scores; in words and as a page of plots.
+Peak loads, time above thresholds and posture scores, as text and as a page of plots.
 """
 
 import base64
@@ -26,9 +26,9 @@ from pallas_ros.view.page import save_text
 F64 = NDArray[np.float64]
 
 HIGH_SHARE = 0.5
-"""Of the median adult's strength: time above it is counted."""
+"""Share of the median adult's strength above which time is counted."""
 _EVERY_S = 0.1
-"""Posture scores are taken this often."""
+"""Interval between posture scores."""
 MEDICAL = (
     "Net joint moments are computed from motion and an average body; they do not measure muscle,"
     " disc or joint contact forces. This is not a medical device, a diagnosis or a clearance for"
@@ -38,9 +38,9 @@ MEDICAL = (
 
 @dataclass(frozen=True)
 class Watched:
-    """A watched moment over a motion.
+    """A reported moment over a motion.
 
-    Peak Nm, its share of the median adult's strength, s above `HIGH_SHARE`.
+    Peak in Nm, its share of the median adult's strength, and the time in s above `HIGH_SHARE`.
     """
 
     name: str
@@ -54,8 +54,8 @@ class Summary:
     """The figures of a motion.
 
     Attributes:
-        watched: of each of `strength.WATCHED`.
-        worst: highest RULA and REBA, or None where no frame is known.
+        watched: one entry for each of `strength.WATCHED`.
+        worst: highest RULA and REBA, or None if no frame is known.
         unknown: share of frames without forces.
         flight: s without contact.
         residual: rms of the residual force, as a share of body weight.
@@ -69,7 +69,7 @@ class Summary:
 
 
 def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
-    """The figures of ``dynamics``, which was computed from ``motion``.
+    """Summarise ``dynamics``, which was computed from ``motion``.
 
     Raises:
         PallasError: the motion and the dynamics have different numbers of frames.
@@ -100,7 +100,7 @@ def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
 
 
 def _seen(dynamics: Dynamics, motion: Motion) -> NDArray[np.bool_]:
-    """(T,) whether a frame has forces and a body; in short gaps, forces are interpolated."""
+    """Return (T,) whether a frame has forces and a body; in short gaps, forces are interpolated."""
     body = np.isfinite(motion.rotations).all(axis=(1, 2))
     return np.asarray(dynamics.valid & body & np.isfinite(motion.positions).all(axis=(1, 2)))
 
@@ -120,7 +120,7 @@ def _worst(dynamics: Dynamics, motion: Motion, step: float) -> Scores | None:
 
 
 def sentences(summary: Summary) -> list[str]:
-    """The figures in words, one line each."""
+    """Return the figures as text, one line each."""
     lines = [
         f"{each.name.replace('_', ' ')}: peak {each.peak:.0f} Nm, {100 * each.share:.0f} % of the "
         f"median adult's strength; above {100 * HIGH_SHARE:.0f} % for {each.above:.1f} s"
@@ -143,7 +143,7 @@ def sentences(summary: Summary) -> list[str]:
 def write_page(
     path: str | Path, dynamics: Dynamics, motion: Motion, summary: Summary, title: str
 ) -> None:
-    """A page of plots, and pictures at the peaks, that opens without network or script."""
+    """Write a page of plots, with pictures at the peaks; it needs no network and no script."""
     t = dynamics.t
     known = dynamics.valid
     weight = dynamics.mass * GRAVITY
@@ -173,7 +173,7 @@ def write_page(
 
 
 def _pictures(dynamics: Dynamics, motion: Motion) -> str:
-    """The instants of the highest lumbar, right knee and right shoulder moment."""
+    """Return the instants of the highest lumbar, right knee and right shoulder moment."""
     seen = _seen(dynamics, motion)
     if not seen.any():
         return ""

@@ -68,7 +68,7 @@ def _wrong_metadata(bag: Bag) -> str:
         return f"{NAME} was damaged" if there else f"{NAME} was missing"
     names = [file.name for file in bag.files]
     if not bag.encodings and metadata.count not in (None, bag.count):
-        return f"{NAME} said {metadata.count} messages, there are {bag.count}"
+        return f"{NAME} stated {metadata.count} messages, but there are {bag.count}"
     if sorted(metadata.files) != sorted(names):
         return f"{NAME} named other files"
     return ""

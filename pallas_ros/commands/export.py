@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     kind = args.kind or kind_of(args.weights)
     if kind not in exporters:
         raise PallasError(
-            f"{args.weights}: weights of kind '{kind}' cannot be exported; there are"
-            f" {', '.join(sorted(exporters))} (--kind names one)"
+            f"{args.weights}: weights of kind '{kind}' cannot be exported; give --kind, one of"
+            f" {', '.join(sorted(exporters))}"
         )
     out = args.out or args.weights.with_suffix(".onnx")
     if out.suffix != ".onnx" or not out.absolute().parent.is_dir():

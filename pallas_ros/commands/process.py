@@ -39,8 +39,7 @@ examples:
       left_wrist=/imu3/data right_wrist=/imu4/data
 
 Recordings with calibrated=True are used as they are. For others, the calibration is the one
-given, the one recorded in the bag, or found from
-a still T-pose at the start."""
+given with --calibration, the one recorded in the bag, or found from a still T-pose at the start."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +107,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="for a folder: process recordings again that are already done",
+        help="for a folder: also process recordings that are already done",
     )
     add_worker_options(parser)
 

@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="for a folder: write pages again that are newer than their bag",
+        help="for a folder: also rewrite pages that are newer than their bag",
     )
     add_worker_options(parser)
 

@@ -1,4 +1,4 @@
-"""From samples to bodies: shared by `pallas` node and `pallas process`, for equal results."""
+"""From samples to bodies: shared by `pallas_node` and `pallas process`, for equal results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -110,7 +110,7 @@ class Pipeline:
             found = self.calibrator.push(site, sample)
             if found is not None:
                 found_here = self.calibrator.mounts
-                self.put_in_force(found, sample.stamp, arrived=True)
+                self.apply_calibration(found, sample.stamp, arrived=True)
                 self._found_here = found_here
                 self.connected(self.sensors)
         if self.calibration is None or self.foreign or not self._in_force(sample.stamp):
@@ -203,11 +203,13 @@ class Pipeline:
             offset = wrap(sites[name].heading_offset + turns["pelvis"].angle)
             sites[name] = replace(sites[name], heading_offset=offset)
         found_here = self._found_here
-        self.put_in_force(replace(calibration, sites=sites), frame.newest_input, arrived=True)
+        self.apply_calibration(replace(calibration, sites=sites), frame.newest_input, arrived=True)
         self._found_here = found_here
         return turns
 
-    def put_in_force(self, calibration: Calibration, stamp: int, *, arrived: bool = False) -> None:
+    def apply_calibration(
+        self, calibration: Calibration, stamp: int, *, arrived: bool = False
+    ) -> None:
         """Use ``calibration`` for samples stamped after ``stamp`` (ns), with a full reset there.
 
         ``arrived``: a sample with this stamp has arrived, so that much older ones mean that the
@@ -234,6 +236,9 @@ class Pipeline:
         self._synchroniser.reset()
         if self._heading is not None:
             self._heading.forget(turned)
+
+    put_in_force = apply_calibration
+    """Former name of `apply_calibration`, kept for one release."""
 
     def _restart(self) -> None:
         self._steps = 0

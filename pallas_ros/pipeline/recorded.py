@@ -211,7 +211,7 @@ def process(
             pipeline.intake.unreadable(site)
             continue
         while waiting and sample.stamp > waiting[0][1]:
-            pipeline.put_in_force(*waiting.pop(0))
+            pipeline.apply_calibration(*waiting.pop(0))
         yield from pipeline.push(site, sample)
     source.why_nothing = pipeline.why_nothing()
     source.refused = pipeline.intake.report()

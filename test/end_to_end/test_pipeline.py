@@ -79,7 +79,7 @@ def test_the_recorded_calibration_gives_equal_frames_for_any_order_of_sites(
     assert stamp == pipeline.from_stamp
     again = Recorder()
     replay = Pipeline(TPoseCalibrator(), Synchroniser(), again)
-    replay.put_in_force(calibration, stamp)
+    replay.apply_calibration(calibration, stamp)
     feed(replay, sorted(samples, key=lambda entry: (entry[1].stamp, SITES.index(entry[0]))))
     mine, theirs = ({frame.stamp: frame for frame in run.frames} for run in (live, again))
     assert min(mine) == min(theirs)

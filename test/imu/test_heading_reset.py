@@ -168,7 +168,7 @@ def test_bodies_go_on_with_the_headings_set_right(site: str) -> None:
     replay = Pipeline(Calibration.identity(), Synchroniser(), again, heading=HeadingDrift())
     for at, sample in before + after:
         if sample.stamp > stamp and replay.from_stamp < stamp:
-            replay.put_in_force(document, stamp)
+            replay.apply_calibration(document, stamp)
         replay.push(at, sample)
     assert np.allclose(again.frames[-1].orientation, last.orientation, atol=1e-4)
 
