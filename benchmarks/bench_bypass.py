@@ -42,7 +42,7 @@ def methods() -> dict[str, SmootherSettings]:
     lengths = Skeleton.from_height().lengths
     # PALLAS's bodies have a known skeleton, so bone lengths are not estimated
     bones = BoneLengths(lengths, np.zeros_like(lengths))
-    found = {"by-pass": SmootherSettings(method="bypass")}
+    found = {"bypass": SmootherSettings(method="bypass")}
     for lookahead in (0, 2, 5):
         found[f"hpstm, look-ahead {lookahead}"] = SmootherSettings(
             lookahead=lookahead, trust_rotations=True, bones=bones
