@@ -24,7 +24,7 @@ from pallas_ros.body.names import TOPIC_POSE_BODY, WORLD_FRAME
 from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.messages.encode import body_to_msg
 from pallas_ros.messages.wire import deserialized
-from pallas_ros.ros.body_intake import BODIES_HZ
+from pallas_ros.ros.body_intake import body_intake, strangers_remark
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import ALL_LATCHED, ANY_OFFER, STREAM
@@ -63,7 +63,7 @@ class PoseAdapterNode(PallasNode):
             "zed_objects": (zed.message_type, self._on_objects),
         }
         kind, callback = kinds[s["message"]]
-        self._intake = Intake(RateLimit(BODIES_HZ))
+        self._intake = body_intake(self, s["input_topic"], s["input_publisher"])
         self._listen(kind(), callback)
 
     def _listen(self, kind: type[Any], callback: Callable[[Any], None]) -> None:
@@ -78,12 +78,14 @@ class PoseAdapterNode(PallasNode):
         self.subscribe(kind, topic, take, ANY_OFFER, raw=True, intake=self._intake)
 
     def health(self) -> Health:
-        """Report the last rejected body."""
+        """Report the last rejected body, and messages of other publishers."""
         formats = ", ".join(self._adapters)
-        wrong = self._why_unmatched() or self._refused
+        strangers = strangers_remark(self._intake, self.settings["input_topic"], "messages")
+        wrong = self._why_unmatched() or strangers or self._refused
         figures = {
             "format": formats,
             "messages over the rate limit": self._intake.flooded,
+            "messages of other publishers": self._intake.unexpected,
             "transforms over the rate limit": self._transforms.flooded,
         }
         return Health(1 if wrong else 0, wrong, figures)

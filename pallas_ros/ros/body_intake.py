@@ -1,4 +1,4 @@
-"""Filter bodies by publisher and rate before they are deserialised."""
+"""Filter messages by publisher and rate before they are deserialised."""
 
 from functools import partial
 from typing import Any, Final
@@ -25,7 +25,15 @@ def body_intake(node: Any, topic: str, expected: str) -> Intake:
     return Intake(RateLimit(BODIES_HZ), publisher)
 
 
-def strangers_remark(intake: Intake, topic: str) -> str:
-    """A sentence about bodies of other publishers rejected since the last call; empty if none."""
+def sensor_intake(rate: float) -> Intake:
+    """Accept one publisher of a sensor's topic at a time, at most at ``rate`` Hz."""
+    return Intake(RateLimit(rate), OnePublisher(dict, lambda: True, until_silent=True))
+
+
+def strangers_remark(intake: Intake, topic: str, what: str = "bodies") -> str:
+    """A sentence about messages of other publishers rejected since the last call; empty if none.
+
+    ``what`` is the plural of what the topic carries.
+    """
     count = intake.strangers()
-    return f"{count} bodies of another publisher of {topic} were rejected: stop it" if count else ""
+    return f"{count} {what} of another publisher of {topic} were rejected: stop it" if count else ""

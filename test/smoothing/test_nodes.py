@@ -322,3 +322,29 @@ def test_bodies_of_a_second_publisher_of_the_input_are_refused(graph: Graph) -> 
         lambda: any("another publisher" in text for text in graph.said),
         lambda: publish(ours, theirs),
     )
+
+
+def test_a_second_pose_estimator_is_refused(graph: Graph, walk: F64) -> None:
+    """Its bodies would have the same id as those of the first."""
+    graph.add(PoseAdapterNode, axes="optical")
+    node = graph.nodes[-1]
+    still = seen_by_camera(load_format("coco_17"), walk[0])
+    elsewhere = still + np.array([0.0, 0.0, 1.0])
+    start = connect(graph, still)
+    stranger = rclpy.create_node("stranger")
+    graph.nodes.append(stranger)
+    ours = graph.poses
+    theirs = stranger.create_publisher(PoseArray, "/pose_estimator/poses", 100)
+    stamp = start
+
+    def both() -> None:
+        nonlocal stamp
+        stamp += round(FRAME_NS)
+        for publisher, points in ((ours, still), (theirs, elsewhere)):
+            graph.poses = publisher
+            graph.show(points, stamp)
+
+    graph.until(lambda: node._intake.unexpected > 10, both)
+    graph.until(lambda: any("another publisher" in text for text in graph.said), both)
+    pelvis = np.array([body.positions[0] for body in graph.raw])
+    assert np.ptp(pelvis, axis=0).max() < 0.1
