@@ -36,6 +36,7 @@ from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
 from pallas_ros.messages.encode import imu_frame_to_msg
 from pallas_ros.messages.wire import body_to_bytes, deserialized
 from pallas_ros.pipeline import Pipeline, PipelineSettings
+from pallas_ros.ros.body_intake import sensor_intake, strangers_remark
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
@@ -115,9 +116,9 @@ class PallasBodyNode(PallasNode):
         self.every(STATUS_S, self._log_status)
 
     def _limits(self) -> dict[str, Intake]:
-        """Rate limits per publisher; a replay is not limited."""
+        """One publisher at a time for each sensor, limited in rate; a replay is not limited."""
         rate = self.settings["imu_rate_limit_hz"]
-        return {topic: Intake(RateLimit(rate)) for topic in self._imu_topics.values()}
+        return {topic: sensor_intake(rate) for topic in self._imu_topics.values()}
 
     def deactivate(self) -> None:
         """Abort a running calibration, since no more samples arrive."""
@@ -128,10 +129,13 @@ class PallasBodyNode(PallasNode):
         """Remarks of the pipeline and counts of dropped samples."""
         if self._built is None:
             return Health()
-        flooded = {f"{topic}: over the rate limit": i.flooded for topic, i in self._intakes.items()}
+        intakes = self._intakes.items()
+        flooded = {f"{topic}: over the rate limit": i.flooded for topic, i in intakes}
+        others = {f"{topic}: of other publishers": i.unexpected for topic, i in intakes}
+        strangers = [strangers_remark(i, topic, "samples") for topic, i in intakes]
         topics = map(self.resolve_topic_name, self._imu_topics.values())
         unheard = [self.unmatched[topic] for topic in topics if topic in self.unmatched]
-        remarks = [*unheard[:1], *self._pipeline.remarks()]
+        remarks = [*unheard[:1], *filter(None, strangers), *self._pipeline.remarks()]
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
         watch = {
             "steps over the deadline": self._watch.overruns,
@@ -143,7 +147,7 @@ class PallasBodyNode(PallasNode):
         return Health(
             level,
             "; ".join(remarks) or summary,
-            self._pipeline.dropped() | watch | flooded,
+            self._pipeline.dropped() | watch | flooded | others,
         )
 
     def _on_sensors(self, data: bytes) -> None:

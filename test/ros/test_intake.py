@@ -69,7 +69,8 @@ def test_without_gids_every_publisher_must_have_the_name() -> None:
     names.clear()
     assert not one.admits("", 3 * NS)
     anybody = OnePublisher(dict, lambda: True, until_silent=True)
-    assert anybody.admits("", NS) and anybody.admits("", NS + 1)
+    assert anybody.admits("", NS) and anybody.admits("", 2 * NS)
+    assert anybody.number == 1
 
 
 def test_any_publisher_may_be_replaced_after_it_went_silent() -> None:
@@ -78,6 +79,7 @@ def test_any_publisher_may_be_replaced_after_it_went_silent() -> None:
     assert not one.admits("b", NS + NS // 3)
     assert one.admits("b", 2 * NS)
     assert not one.admits("a", 2 * NS + NS // 3)
+    assert one.number == 2
 
 
 def test_refusals_are_counted_by_their_reason() -> None:
