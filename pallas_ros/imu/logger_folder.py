@@ -50,6 +50,7 @@ _RATES = {
     "degrees/s": np.pi / 180,
     "mdps": np.pi / 180_000,
 }
+_LONGEST_NAME = 100  # characters of a column's name and unit; the patterns are slow for more
 _UNIT = re.compile(r"^(.*?)[\s_]*[(\[]([^)\]]*)[)\]]\s*$")
 _QUANTITIES = (
     ("free", re.compile(r"free|linear|earth")),
@@ -178,7 +179,7 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
     columns: dict[str, dict[str, tuple[int, str]]] = {}
     time: tuple[int, str] | None = None
     for index, name in enumerate(names):
-        words, unit = _name_and_unit(name)
+        words, unit = _name_and_unit(name if len(name) <= _LONGEST_NAME else "")
         if time is None and _TIME.match(words):
             time = index, unit or ("us" if words == "sampletimefine" else "")
             continue
@@ -274,8 +275,7 @@ def _number(text: str) -> float:
 
 def _name_and_unit(name: str) -> tuple[str, str]:
     """``Accelerometer X (g)`` -> ("accelerometer x", "g")."""
-    match = _UNIT.match(name)
-    words, unit = (match.group(1), match.group(2)) if match else (name, "")
+    words, unit = match.groups() if (match := _UNIT.match(name)) else (name, "")
     return re.sub(r"[\s_]+", " ", words.strip().lower()), unit.strip().lower().replace(" ", "")
 
 

@@ -318,3 +318,11 @@ def test_messages_echo_little_and_stay_on_one_line():
     assert len(readable("word" * 5000)) <= LONGEST_VALUE
     assert len(readable("some words " * 5000)) <= 1500
     assert readable("two\nlines \x1b[31m") == "two lines \\x1b[31m"
+    assert str(PallasError(f"'x' is '{'v ' * 500_000}': no")).endswith("': no")
+
+
+@pytest.mark.parametrize("part", ["[", "{", "'", " '", ' "', "]", "[]", "a ", "\x1b", "\n", "/"])
+def test_a_message_of_a_megabyte_is_shortened_at_once(part: str):
+    begun = time.process_time()
+    assert len(readable("parameter 'x' is " + part * (1_000_000 // len(part)))) <= 1500
+    assert time.process_time() - begun < 2

@@ -2,6 +2,7 @@
 the header and are never assumed.
 """
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,16 @@ def simple(folder: Path, header: str, row: list[float], names: list[str] | None 
 def test_missing_parts_are_named(header: str, row: list[float], words: str, tmp_path: Path) -> None:
     with pytest.raises(PallasError, match=words):
         read_logger_folder(simple(tmp_path, header, row))
+
+
+@pytest.mark.parametrize("part", ["(", "[", " ", "_", "% ", "(a"])
+def test_a_long_text_is_no_column_name(part: str, tmp_path: Path) -> None:
+    header = "time (s),ax (g),ay (g),az (g),qx,qy,qz,qw," + part * (100_000 // len(part)) + "x"
+    folder = simple(tmp_path, header, [0.01, 0, 0, 1, 0, 0, 0, 1, 5])
+    begun = time.process_time()
+    samples, _ = read_logger_folder(folder)
+    assert len(samples) > 4
+    assert time.process_time() - begun < 4
 
 
 def test_topics_without_site_names_must_be_given(tmp_path: Path) -> None:
