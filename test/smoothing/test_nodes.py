@@ -3,6 +3,7 @@ transform to a smooth body with covariance.
 """
 
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -282,14 +283,18 @@ def test_tracked_ids_of_markers_are_kept_and_each_body_has_its_own_stream(
     np.testing.assert_allclose(pelvis["ben"] - pelvis["anna"], [0.0, 1.5, 0.0], atol=0.03)
 
 
+def is_extrapolated(body: BodyFrame) -> bool:
+    return any("extrapolated" in remark for remark in body.remarks)
+
+
 def test_a_body_that_vanishes_is_bridged_by_the_clock_then_lost(graph: Graph, walk: F64) -> None:
     graph.add(PoseAdapterNode, axes="optical")
     graph.add(HpstmNode, input_topic="/pose/body", method="kalman", bridge_s=0.2)
     connect(graph, seen_by_camera(load_format("coco_17"), walk[0]))
     graph.until(lambda: graph.smooth and not graph.smooth[-1].valid.any())
-    bridged = [
-        b for b in graph.smooth if b.valid.any() and any("extrapolated" in r for r in b.remarks)
-    ]
+    valid = [body for body in graph.smooth if body.valid.any()]
+    # a busy machine may cause earlier gaps: only the last one ends with the loss of the body
+    bridged = list(takewhile(is_extrapolated, reversed(valid)))[::-1]
     assert 0 < len(bridged) <= 13
     assert any("lost" in r for r in graph.smooth[-1].remarks)
     traces = [
