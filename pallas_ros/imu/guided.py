@@ -20,7 +20,7 @@ from pallas_ros.body.rotations import Array
 from pallas_ros.imu import mistakes
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.hinge import Hinge, hinge, mean_angle, wrap
-from pallas_ros.imu.known_pose import pose_calibration, worn_heading
+from pallas_ros.imu.known_pose import left_out, pose_calibration, worn_heading
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.steps import DEGREE, N_POSE, STEPS, TRUNK, WRISTS, Step
 from pallas_ros.imu.stillness import StillLimits, StillnessDetector, StillPose
@@ -67,6 +67,7 @@ class GuidedCalibrator:
         self._sensors = dict(sensors or {})
         self._detector = StillnessDetector(limits or StillLimits(duration_s=1.2), sites)
         self._sites = tuple(sites)
+        self._used = tuple(sites)  # without those that were silent in a pose
         self._poses: dict[str, dict[str, StillPose]] = {}
         self._movements: dict[str, dict[str, Hinge]] = {}
         self._start: dict[str, StillPose] = {}
@@ -120,6 +121,7 @@ class GuidedCalibrator:
     def _still(self, poses: dict[str, StillPose]) -> Calibration | None:
         """Decide whether the step ends, now that all sensors rest."""
         step = self.steps[len(self.finished)]
+        self._used = tuple(site for site in self._used if site in poses)
         if step.name == "npose":
             wrong = mistakes.at_rest(poses)
             if wrong:
@@ -278,7 +280,7 @@ class GuidedCalibrator:
 
     def _headings(self) -> dict[str, float]:
         headings: dict[str, float] = {}
-        for site in self._sites:
+        for site in self._used:
             tpose = self._poses["tpose"][site]
             worn = (self._worn or {}).get(site, rotations.IDENTITY)
             if site in WRISTS:
@@ -303,6 +305,7 @@ class GuidedCalibrator:
         self.finished.clear()
         self._movements.clear()
         self._poses.clear()
+        self._used = self._sites
         self._name(
             f"{worst}: N-pose and T-pose disagree by {np.degrees(residual):.0f} degrees: the steps"
             f" were not followed, or the sensor slipped; begin again: {self.instruction}"
@@ -310,11 +313,11 @@ class GuidedCalibrator:
         return None
 
     def _found(self) -> Calibration:
-        tpose = self._poses["tpose"]
+        tpose = {site: self._poses["tpose"][site] for site in self._used}
         headings = self._headings()
         name = "functional" if self.functional else "npose_tpose"
         calibration = pose_calibration(
-            tpose, dict.fromkeys(self._sites, rotations.IDENTITY), headings, self._sensors, name
+            tpose, dict.fromkeys(self._used, rotations.IDENTITY), headings, self._sensors, name
         )
         for site, of_site in calibration.sites.items():
             rest = self._poses["npose"][site]
@@ -339,6 +342,7 @@ class GuidedCalibrator:
                 "the headings of pelvis and neck follow from the documented mounting; the"
                 " functional procedure measures them"
             )
+        calibration.warnings += left_out(self._sites, calibration)
         return calibration
 
     def _heading_warnings(self) -> list[str]:

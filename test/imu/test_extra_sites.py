@@ -17,8 +17,9 @@ from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.known_pose import TPoseCalibrator
 from pallas_ros.imu.motions import calibration_motion, demo_motion
-from pallas_ros.imu.procedures import calibrator
+from pallas_ros.imu.procedures import Calibrator, calibrator
 from pallas_ros.imu.recording import load_recording
+from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 from pallas_ros.messages.decode import imu_frame_from_msg
@@ -268,3 +269,85 @@ def test_the_driver_wants_a_port_for_each() -> None:
     assert driver.sites == WORN
     with pytest.raises(PallasError, match=r"4 ports are given: give one for each of .*right_shin"):
         ImuDriver(ports[:4], ["witmotion"], lambda site, sample: None, sites=WORN)
+
+
+Sensed = list[tuple[str, ImuSample]]
+
+
+def without(samples: Sensed, site: str, begin: float = 0.0, end: float = np.inf) -> Sensed:
+    """Leave out the samples of a site in an interval, s since the start."""
+    first = samples[0][1].stamp
+    return [
+        (at, sample)
+        for at, sample in samples
+        if at != site or not begin <= (sample.stamp - first) / 1e9 < end
+    ]
+
+
+def sought(seeker: Calibrator, samples: Sensed) -> Calibration:
+    """Return the calibration of these samples."""
+    for site, sample in samples:
+        found = seeker.push(site, sample)
+        if found is not None:
+            return found
+    raise AssertionError(seeker.problem)
+
+
+def still(seconds: float, sites: tuple[str, ...] = WORN) -> Sensed:
+    """Samples of a wearer who stands still in the T-pose."""
+    up = np.array([0.0, 0.0, GRAVITY])
+    return [
+        (site, ImuSample(10**9 + k * 10**7, rotations.IDENTITY, up, np.full(3, 0.01)))
+        for k in range(round(seconds * 100))
+        for site in sites
+    ]
+
+
+@pytest.mark.parametrize("dead_from", [0.0, 0.5])
+def test_a_silent_optional_sensor_is_left_out_of_the_calibration(dead_from: float) -> None:
+    found = sought(TPoseCalibrator(sites=WORN), without(still(8.0), "left_shin", dead_from))
+    assert tuple(found.sites) == (*SITES, "right_shin")
+    assert [w for w in found.warnings if "left_shin: silent" in w]
+
+
+def test_a_required_sensor_is_waited_for() -> None:
+    seeker = TPoseCalibrator(sites=WORN)
+    for site, sample in without(still(8.0), "neck"):
+        assert seeker.push(site, sample) is None
+    assert "waiting for neck" in seeker.problem
+
+
+def test_an_optional_sensor_that_starts_late_is_waited_for() -> None:
+    found = sought(TPoseCalibrator(sites=WORN), without(still(8.0), "left_shin", 0.0, 2.0))
+    assert tuple(found.sites) == WORN and not found.warnings
+
+
+def raising() -> Sensed:
+    """Samples of a wearer who holds the N-pose for 6 s and then the T-pose for 6 s."""
+    up = np.array([0.0, 0.0, GRAVITY])
+    samples: Sensed = []
+    for k in range(1350):
+        turn = np.array([np.radians(np.interp(k, [600, 750], [90, 0])), 0.0, 0.0])
+        bones = dict.fromkeys(WORN, rotations.IDENTITY) | {
+            "left_wrist": rotations.from_rotvec(-turn),
+            "right_wrist": rotations.from_rotvec(turn),
+        }
+        samples += [
+            (
+                site,
+                ImuSample(
+                    10**9 + k * 10**7, q, rotations.rotate(rotations.inverse(q), up), np.zeros(3)
+                ),
+            )
+            for site, q in bones.items()
+        ]
+    return samples
+
+
+@pytest.mark.parametrize("dead", [(0.0, np.inf), (6.5, np.inf), (0.0, 7.0)])
+def test_the_guided_procedure_leaves_out_a_sensor_that_is_silent(
+    dead: tuple[float, float],
+) -> None:
+    found = sought(calibrator("npose_tpose", sites=WORN), without(raising(), "left_shin", *dead))
+    assert tuple(found.sites) == (*SITES, "right_shin")
+    assert [w for w in found.warnings if "left_shin: silent" in w]
