@@ -351,3 +351,22 @@ def test_the_guided_procedure_leaves_out_a_sensor_that_is_silent(
     found = sought(calibrator("npose_tpose", sites=WORN), without(raising(), "left_shin", *dead))
     assert tuple(found.sites) == (*SITES, "right_shin")
     assert [w for w in found.warnings if "left_shin: silent" in w]
+
+
+def test_rest_refreshes_optional_sensors() -> None:
+    first = sought(TPoseCalibrator(sites=WORN), still(8.0))
+    first.sites["left_shin"].gyroscope_bias = np.zeros(3)
+    again = sought(calibrator("rest", current=first), still(8.0))
+    assert tuple(again.sites) == WORN and not again.warnings
+    np.testing.assert_allclose(again.sites["left_shin"].gyroscope_bias, 0.01)
+
+
+def test_rest_keeps_the_calibration_of_a_silent_optional_sensor() -> None:
+    first = sought(TPoseCalibrator(sites=WORN), still(8.0))
+    again = first
+    for _ in range(2):
+        again = sought(calibrator("rest", current=again), without(still(8.0), "left_shin"))
+    assert tuple(again.sites) == WORN
+    assert again.sites["left_shin"] == first.sites["left_shin"]
+    assert again.warnings == ["left_shin: silent, so its calibration was not refreshed"]
+    assert not sought(calibrator("rest", current=again), still(8.0)).warnings
