@@ -4,8 +4,8 @@
 2. T-pose, still: together with the N-pose, the mounting of each sensor; the swing of the arms gives
    the heading of the wrist sensors.
 3. If functional: elbows bent, a bow, a turn of the whole body. The axes of elbows and bow determine
-   every sensor's heading relative to the body without magnetometers; the turn reveals a sensor that
-   slips.
+   the heading of every required sensor relative to the body without magnetometers; the turn reveals
+   a sensor that slips.
 
 Left and right, neck and waist are distinguished by how they move.
 """
@@ -185,22 +185,38 @@ class GuidedCalibrator:
         if step.name == "bow" and angle["neck"] < step.least:
             return [_too_little("neck", angle["neck"], step)]
         if step.name == "turn":
-            middle = float(np.median([angle[site] for site in SITES]))
-            loose = [
-                site
-                for site in SITES
-                if abs(angle[site] - middle) > max(0.25 * middle, 15 * DEGREE)
-            ]
-            if loose:
-                turned = np.degrees(angle[loose[0]])
-                return [
-                    (
-                        f"{loose[0]}: turned {turned:.0f} degrees while the others turned"
-                        f" {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is wrong;"
-                        " turn again, with your arms at your sides"
-                    )
-                ]
+            return self._slips(angle)
         return []
+
+    def _slips(self, angle: dict[str, float]) -> list[str]:
+        """Check that all sensors turned equally with the body.
+
+        Steps swing the legs, and the head may turn further, so that of optional sensors the
+        rotation about z counts, with twice the tolerance.
+        """
+        middle = float(np.median([angle[site] for site in SITES]))
+        most = max(0.25 * middle, 15 * DEGREE)
+        turned = {site: self._turned_about_z(site) for site in self._used} | angle
+        loose = [
+            site
+            for site in self._used
+            if abs(turned[site] - middle) > (most if site in SITES else 2 * most)
+        ]
+        if not loose:
+            return []
+        return [
+            (
+                f"{loose[0]}: turned {np.degrees(turned[loose[0]]):.0f} degrees while the others"
+                f" turned {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is wrong;"
+                " turn again, with your arms at your sides"
+            )
+        ]
+
+    def _turned_about_z(self, site: str) -> float:
+        """Return the largest rotation in rad of a sensor about z during the step."""
+        start = rotations.inverse(self._start[site].q_ref_sensor)
+        turns = rotations.multiply(np.array(self._path[site]), start)
+        return float(np.abs(rotations.turn_about_z(turns)).max())
 
     def _arms_moved(self, step: Step, angle: dict[str, float]) -> list[str]:
         still = [site for site in WRISTS if angle[site] < step.least]
@@ -346,7 +362,12 @@ class GuidedCalibrator:
         return calibration
 
     def _heading_warnings(self) -> list[str]:
-        doubts = []
+        doubts = [
+            f"{site}: its heading follows from the documented mounting, because no movement"
+            " measures the heading of an optional sensor"
+            for site in self._used
+            if site not in SITES and self._worn is None
+        ]
         for site in WRISTS:
             apart = abs(
                 wrap(

@@ -42,7 +42,8 @@ PROCEDURES: dict[str, str] = {
     "tpose": "stand still in the T-pose; headings follow from the documented mounting",
     "npose_tpose": "N-pose, then T-pose; headings of the wrists are measured",
     "functional": (
-        "N-pose, T-pose, elbows, bow, turn; all headings are measured, and any mounting is possible"
+        "N-pose, T-pose, elbows, bow, turn; headings of the four required sensors are measured, and"
+        " any mounting of them is possible"
     ),
     "known_pose": "stand still in a pose whose joint rotations are given",
 }

@@ -1,5 +1,7 @@
 """Optional sensors: recordings, synchroniser, calibration, messages and network input."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from pallas_ros.body.sites import PER_EXTRA, RETURN_FRAMES, worn_sites
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.guided import GuidedCalibrator
 from pallas_ros.imu.known_pose import TPoseCalibrator
 from pallas_ros.imu.motions import calibration_motion, demo_motion
 from pallas_ros.imu.procedures import Calibrator, calibrator
@@ -370,3 +373,38 @@ def test_rest_keeps_the_calibration_of_a_silent_optional_sensor() -> None:
     assert again.sites["left_shin"] == first.sites["left_shin"]
     assert again.warnings == ["left_shin: silent, so its calibration was not refreshed"]
     assert not sought(calibrator("rest", current=again), still(8.0)).warnings
+
+
+def functional(slips: str = "") -> tuple[Calibrator, Calibration | None]:
+    """Run the functional calibration; half of the rotation about z of the site ``slips`` is
+    missing in the turn.
+    """
+    sites = (*SITES, *EXTRA_SITES)
+    seeker = calibrator("functional", sites=sites)
+    for site, sample in VirtualSensors(SensorNoise.none(), sites=sites).samples(
+        calibration_motion()
+    ):
+        assert sample.orientation is not None
+        if site == slips and isinstance(seeker, GuidedCalibrator) and len(seeker.finished) == 5:
+            missing = -0.5 * float(rotations.turn_about_z(sample.orientation))
+            turned = rotations.multiply(rotations.about_z(missing), sample.orientation)
+            sample = replace(sample, orientation=turned)
+        found = seeker.push(site, sample)
+        if found is not None:
+            return seeker, found
+    return seeker, None
+
+
+def test_the_functional_procedure_says_which_headings_it_does_not_measure() -> None:
+    seeker, found = functional()
+    assert found is not None, seeker.problem
+    for site in EXTRA_SITES:
+        assert [w for w in found.warnings if w.startswith(f"{site}: its heading follows from")]
+    assert not [w for w in found.warnings if w.startswith(SITES)]
+
+
+@pytest.mark.parametrize("site", ["head", "left_shin"])
+def test_an_optional_sensor_that_slips_is_named(site: str) -> None:
+    seeker, found = functional(site)
+    assert found is None
+    assert re.search(f"{site}: turned .* the sensor slips", seeker.problem)
