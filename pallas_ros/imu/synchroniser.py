@@ -66,8 +66,8 @@ class Synchroniser:
     waited for until another site is more than ``max_wait_s`` past the frame (measured between
     timestamps); then its newest sample is held for at most ``hold_s``, after which the site is
     marked invalid and keeps its last values. An optional site that never sent a sample, or is
-    silent for longer than ``hold_s``, is not waited for. Gaps of all sites at once are skipped, not
-    filled.
+    silent for longer than ``hold_s``, is not waited for, neither now nor after a reset. Gaps of all
+    sites at once are skipped, not filled.
 
     Attributes:
         counts: site -> reason -> dropped samples.
@@ -94,12 +94,22 @@ class Synchroniser:
         self._max_wait = round(max_wait_s * NANOSECONDS)
         self._hold = round(hold_s * NANOSECONDS)
         self._start_wait = round(start_wait_s * NANOSECONDS)
+        self._state: dict[str, _Site] = {}
+        self._index: int | None = None
+        self._newest = 0
+        self._absent: set[str] = set()  # optional sites that were silent at the last reset
         self.reset()
 
     def reset(self) -> None:
-        """Discard all samples; keep the counts."""
+        """Discard all samples; keep the counts, and which optional sites are silent."""
+        self._absent = {
+            site
+            for site, state in self._state.items()
+            if self._is_absent(site, state, self._newest)
+            and (self._index is not None or site in self._absent)
+        }
         self._state = {site: _Site() for site in self.sites}
-        self._index: int | None = None
+        self._index = None
         self._first: int | None = None
         self._newest = 0
         self._leaps = 0
@@ -209,7 +219,10 @@ class Synchroniser:
     def _start(self) -> bool:
         assert self._first is not None
         firsts = [state.samples[0].stamp for state in self._state.values() if state.samples]
-        if len(firsts) < len(self.sites) and self._newest - self._first <= self._start_wait:
+        waited_for = any(
+            not state.samples and site not in self._absent for site, state in self._state.items()
+        )
+        if waited_for and self._newest - self._first <= self._start_wait:
             return False
         self._index = grid_index_at_or_after(max(firsts), self.rate)
         return True
@@ -227,9 +240,14 @@ class Synchroniser:
 
     def _waits(self, site: str, state: _Site, stamp: int) -> bool:
         """Whether the frame at ``stamp`` should wait for a site."""
-        if site in EXTRA_SITES and (state.newest is None or state.newest < stamp - self._hold):
+        if self._is_absent(site, state, stamp):
             return False
         return state.newest is None or state.newest < stamp
+
+    def _is_absent(self, site: str, state: _Site, stamp: int) -> bool:
+        """Whether a site is optional and silent at ``stamp``."""
+        silent = state.newest is None or state.newest < stamp - self._hold
+        return silent and site in EXTRA_SITES
 
     def _frame(self, stamp: int) -> ImuFrame:
         count = len(self.sites)

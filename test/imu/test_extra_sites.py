@@ -408,3 +408,36 @@ def test_an_optional_sensor_that_slips_is_named(site: str) -> None:
     seeker, found = functional(site)
     assert found is None
     assert re.search(f"{site}: turned .* the sensor slips", seeker.problem)
+
+
+def pushed(synchroniser: Synchroniser, samples: Sensed) -> list[ImuFrame]:
+    """Return the frames that these samples complete."""
+    at_rest = np.zeros(3)
+    out: list[ImuFrame] = []
+    for site, sample in samples:
+        out += synchroniser.push(site, sample.stamp, rotations.IDENTITY, at_rest)
+    return out
+
+
+@pytest.mark.parametrize("resets", [1, 2])
+@pytest.mark.parametrize("dead_from", [0.0, 1.0])
+def test_a_reset_does_not_wait_for_an_optional_sensor_that_was_silent(
+    dead_from: float, resets: int
+) -> None:
+    synchroniser = Synchroniser(sites=WORN)
+    samples = without(still(4.0), "left_shin", dead_from, 3.0)
+    half = next(i for i, (_, sample) in enumerate(samples) if sample.stamp >= 3 * 10**9)
+    before = pushed(synchroniser, samples[:half])
+    for _ in range(resets):
+        synchroniser.reset()
+    after = pushed(synchroniser, samples[half:])
+    assert after[0].stamp - before[-1].stamp < 5 * 10**7
+    extra = after[-1].extra
+    assert extra is not None and extra.valid.all()  # it is used again when it returns
+
+
+def test_a_reset_waits_for_an_optional_sensor_that_was_there() -> None:
+    synchroniser = Synchroniser(sites=WORN)
+    pushed(synchroniser, still(2.0))
+    synchroniser.reset()
+    assert not pushed(synchroniser, without(still(0.4), "left_shin"))
