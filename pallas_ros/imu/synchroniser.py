@@ -5,7 +5,7 @@ live, replayed or offline. Nothing here reads a clock.
 """
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,6 +70,7 @@ class Synchroniser:
     sites at once are skipped, not filled.
 
     Attributes:
+        sites: the sites in use.
         counts: site -> reason -> dropped samples.
         skipped: number of frames skipped because all sites were silent.
         set_back: number of times the clock of the timestamps was set back, each with a reset.
@@ -85,7 +86,7 @@ class Synchroniser:
     ) -> None:
         """``start_wait_s``: how long the first frame waits for a site that has sent no sample."""
         self.rate = rate
-        self.sites = tuple(sites)
+        self.sites = self._worn = tuple(sites)
         self.counts: dict[str, Counter[str]] = {site: Counter() for site in self.sites}
         self.skipped = 0
         self.set_back = 0
@@ -115,6 +116,13 @@ class Synchroniser:
         self._leaps = 0
         self._behind: list[str] = []  # sites of consecutive timestamps far behind the newest
         self._reported_age = dict.fromkeys(self.sites, 0.0)
+
+    def use(self, sites: Collection[str]) -> None:
+        """Use only these of the optional sites, and reset if they change."""
+        used = tuple(site for site in self._worn if site in sites or site not in EXTRA_SITES)
+        if used != self.sites:
+            self.sites = used
+            self.reset()
 
     def push(
         self,

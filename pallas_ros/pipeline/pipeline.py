@@ -96,6 +96,8 @@ class Pipeline:
         self._body_id = body_id
         self._heading = heading
         self._uncalibrated: set[str] = set()  # optional sensors missing from the calibration
+        if self.calibration is not None:
+            self._synchroniser.use(self.calibration.sites)
 
     def push(self, site: str, sample: ImuSample) -> list[BodyFrame]:
         """Process one raw sample and return the bodies it completes, oldest first.
@@ -226,6 +228,7 @@ class Pipeline:
         calibration.check_sensors(self.sensors)
         turned = _turned(self.calibration, calibration) if not self.foreign else None
         self.calibration = calibration
+        self._synchroniser.use(calibration.sites)
         self.from_stamp = stamp
         self.calibrator = None
         self.foreign = ""

@@ -11,13 +11,14 @@ import pytest
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.frames import ImuFrame
+from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import EXTRA_SITES, SITES
 from pallas_ros.body.sites import PER_EXTRA, RETURN_FRAMES, worn_sites
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.guided import GuidedCalibrator
+from pallas_ros.imu.intake import Intake
 from pallas_ros.imu.known_pose import TPoseCalibrator
 from pallas_ros.imu.motions import calibration_motion, demo_motion
 from pallas_ros.imu.procedures import Calibrator, calibrator
@@ -26,6 +27,7 @@ from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 from pallas_ros.messages.decode import imu_frame_from_msg
+from pallas_ros.pipeline import Pipeline
 from pallas_ros.runtime.estimator import BodyEstimator
 
 SHINS = EXTRA_SITES[:2]
@@ -441,3 +443,41 @@ def test_a_reset_waits_for_an_optional_sensor_that_was_there() -> None:
     pushed(synchroniser, still(2.0))
     synchroniser.reset()
     assert not pushed(synchroniser, without(still(0.4), "left_shin"))
+
+
+class Upright:
+    """Replaces the estimator."""
+
+    def reset(self) -> None: ...
+
+    def step(self, frame: ImuFrame) -> BodyFrame:
+        none = np.zeros((22, 3))
+        upright = np.tile(rotations.IDENTITY, (22, 1))
+        known = np.ones(22, bool)
+        return BodyFrame(
+            frame.stamp, upright, none, None, known, np.ones(22), np.zeros(2), frame.newest_input
+        )
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_an_optional_sensor_that_is_not_calibrated_is_not_reported_as_silent(later: bool) -> None:
+    worn = Calibration.identity((*SITES, "right_shin"))
+    pipeline = Pipeline(
+        Calibration.identity(WORN) if later else worn,
+        Synchroniser(sites=WORN),
+        Upright(),
+        intake=Intake(sites=WORN),
+    )
+    if later:
+        pipeline.put_in_force(worn, 0)
+    bodies = [body for site, sample in still(3.0) for body in pipeline.push(site, sample)]
+    assert bodies[0].stamp < 10**9 + 5 * 10**7  # not waited for
+    assert pipeline.imu_frame is not None and pipeline.imu_frame.extra is not None
+    assert pipeline.imu_frame.extra.sites == ("right_shin",)
+    assert [remark for remark in pipeline.remarks() if "left_shin" in remark] == [
+        "left_shin: worn but not calibrated, so it is not used: calibrate again while wearing it"
+    ]
+    pipeline.put_in_force(Calibration.identity(WORN), 4 * 10**9)
+    for site, sample in still(6.0):
+        pipeline.push(site, sample)
+    assert pipeline.imu_frame.extra.sites == WORN[4:] and not pipeline.remarks()
