@@ -8,7 +8,7 @@ the ``ximu3`` package; Movella, "Xsens DOT User Manual", section on recorded dat
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -17,9 +17,11 @@ import numpy as np
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import SITES
+from pallas_ros.body.names import EXTRA_SITES, SITES
 from pallas_ros.body.rotations import Array
+from pallas_ros.body.sites import worn_sites
 from pallas_ros.files.opening import read_text
+from pallas_ros.imu.recording import ALL
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.sites import SITE_NAMES
 
@@ -90,18 +92,21 @@ def is_logger_folder(path: Path) -> bool:
 
 
 def read_logger_folder(
-    path: Path, worn: Mapping[str, str] | None = None
+    path: Path, worn: Mapping[str, str] | None = None, extra_sites: Sequence[str] = ()
 ) -> tuple[list[tuple[str, ImuSample]], float]:
-    """Read the raw samples of the four sensors in order of time, and their duration in s.
+    """Read the raw samples of the sensors in order of time, and their duration in s.
 
     Args:
         path: the folder.
         worn: site -> name of the sensor's folder or file, if the name does not contain the site.
+            Optional sites in it are read.
+        extra_sites: further optional sites to read; ``["all"]``: those that names in the folder
+            contain.
 
     Raises:
         PallasError: a sensor, a column or a unit is missing.
     """
-    where = _sensors(path, worn or {})
+    where = _sensors(path, worn or {}, extra_sites)
     samples: list[tuple[str, ImuSample]] = []
     for site, files in where.items():
         samples += [(site, sample) for sample in _samples(_read(files), files[0])]
@@ -109,27 +114,54 @@ def read_logger_folder(
     return samples, (samples[-1][1].stamp - samples[0][1].stamp) * 1e-9
 
 
-def _sensors(path: Path, worn: Mapping[str, str]) -> dict[str, list[Path]]:
+def _sensors(
+    path: Path, worn: Mapping[str, str], extra_sites: Sequence[str]
+) -> dict[str, list[Path]]:
     """Return site -> files of the sensor worn there."""
     there: dict[str, list[Path]] = {}
     for file in sorted(path.glob("*/*.csv")):
         there.setdefault(file.parent.name, []).append(file)
     for file in sorted(path.glob("*.csv")):
         there[file.stem] = [file]
+    sites = _sites(list(there), worn, extra_sites)
     found: dict[str, list[Path]] = {}
-    for site in SITES:
-        if site in worn:
-            names = [name for name in there if name == worn[site] or name == Path(worn[site]).stem]
-        else:
-            names = [n for n in there if any(alias in _plain(n) for alias in SITE_NAMES[site])]
+    for site in sites:
+        names = _names(site, list(there), worn)
+        if site == "neck" and "head" in sites and "neck" not in worn:
+            names = [name for name in names if name not in _names("head", list(there), worn)]
         if len(names) != 1:
             raise PallasError(
                 f"{path}: {'no sensor' if not names else f'{len(names)} sensors'} for {site} among"
                 f" {', '.join(sorted(there))}: assign them to sites with --topics"
-                f" {' '.join(f'{s}=NAME' for s in SITES)}"
+                f" {' '.join(f'{s}=NAME' for s in sites)}"
             )
         found[site] = there[names[0]]
     return found
+
+
+def _sites(
+    there: Sequence[str], worn: Mapping[str, str], extra_sites: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the sites to read."""
+    given = [site for site in EXTRA_SITES if site in worn]
+    if list(extra_sites) != [ALL]:
+        return worn_sites(tuple(dict.fromkeys((*SITES, *extra_sites, *given))))
+    named = [site for site in EXTRA_SITES if site not in worn and _names(site, there, worn)]
+    if "neck" not in worn and len(_names("neck", there, worn)) == 1:
+        named = [site for site in named if site != "head"]  # it stands for the neck
+    return worn_sites((*SITES, *named, *given))
+
+
+def _names(site: str, there: Sequence[str], worn: Mapping[str, str]) -> list[str]:
+    """Return the names in a folder that may be the sensor of a site."""
+    if site in worn:
+        return [name for name in there if name == worn[site] or name == Path(worn[site]).stem]
+    taken = {name for other in worn for name in _names(other, there, worn)}
+    return [
+        name
+        for name in there
+        if name not in taken and any(alias in _plain(name) for alias in SITE_NAMES[site])
+    ]
 
 
 def _plain(name: str) -> str:
