@@ -19,7 +19,7 @@ from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu import mistakes
 from pallas_ros.imu.calibration import Calibration
-from pallas_ros.imu.hinge import Hinge, hinge, mean_angle, wrap
+from pallas_ros.imu.hinge import Hinge, hinge, mean_angle, turned_about_z, wrap
 from pallas_ros.imu.known_pose import left_out, pose_calibration, worn_heading
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.steps import DEGREE, N_POSE, STEPS, TRUNK, WRISTS, Step
@@ -185,38 +185,13 @@ class GuidedCalibrator:
         if step.name == "bow" and angle["neck"] < step.least:
             return [_too_little("neck", angle["neck"], step)]
         if step.name == "turn":
-            return self._slips(angle)
+            about_z = {
+                site: turned_about_z(self._start[site].q_ref_sensor, self._path[site])
+                for site in self._used
+                if site not in SITES
+            }
+            return mistakes.slips(angle, about_z)
         return []
-
-    def _slips(self, angle: dict[str, float]) -> list[str]:
-        """Check that all sensors turned equally with the body.
-
-        Steps swing the legs, and the head may turn further, so that of optional sensors the
-        rotation about z counts, with twice the tolerance.
-        """
-        middle = float(np.median([angle[site] for site in SITES]))
-        most = max(0.25 * middle, 15 * DEGREE)
-        turned = {site: self._turned_about_z(site) for site in self._used} | angle
-        loose = [
-            site
-            for site in self._used
-            if abs(turned[site] - middle) > (most if site in SITES else 2 * most)
-        ]
-        if not loose:
-            return []
-        return [
-            (
-                f"{loose[0]}: turned {np.degrees(turned[loose[0]]):.0f} degrees while the others"
-                f" turned {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is wrong;"
-                " turn again, with your arms at your sides"
-            )
-        ]
-
-    def _turned_about_z(self, site: str) -> float:
-        """Return the largest rotation in rad of a sensor about z during the step."""
-        start = rotations.inverse(self._start[site].q_ref_sensor)
-        turns = rotations.multiply(np.array(self._path[site]), start)
-        return float(np.abs(rotations.turn_about_z(turns)).max())
 
     def _arms_moved(self, step: Step, angle: dict[str, float]) -> list[str]:
         still = [site for site in WRISTS if angle[site] < step.least]
