@@ -2,7 +2,7 @@
 
 import argparse
 
-from pallas_ros.body.names import SITES
+from pallas_ros.body.names import ALL_SITES
 from pallas_ros.imu.heading_reset import STANCES
 
 HELP = "Reset the headings of the worn sensors on the running graph, without calibrating again."
@@ -24,9 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "site",
         nargs="?",
         default="",
-        choices=("", *SITES),
+        choices=("", *ALL_SITES),
         metavar="SITE",
-        help=f"the sensor to reset: {', '.join(SITES)} (default: all)",
+        help=f"the sensor to reset: {', '.join(ALL_SITES)} (default: all)",
     )
     parser.add_argument(
         "--stance",

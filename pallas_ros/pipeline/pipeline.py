@@ -9,6 +9,7 @@ import numpy as np
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import DEFAULT_BODY_ID, EXTRA_SITES, SITES
+from pallas_ros.body.rotations import Array
 from pallas_ros.files.yaml_text import parse_yaml
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.heading import HeadingDrift
@@ -95,6 +96,8 @@ class Pipeline:
         self._body_id = body_id
         self._heading = heading
         self._uncalibrated: set[str] = set()  # optional sensors missing from the calibration
+        if self.calibration is not None:
+            self._synchroniser.use(self.calibration.sites)
 
     def push(self, site: str, sample: ImuSample) -> list[BodyFrame]:
         """Process one raw sample and return the bodies it completes, oldest first.
@@ -192,14 +195,15 @@ class Pipeline:
         calibration = self.calibration
         if frame is None or calibration is None:
             raise PallasError("no bodies yet: calibrate first")
-        seen = {s: frame.orientation[i] for i, s in enumerate(SITES) if frame.valid[i]}
+        seen = _seen(frame)
         turns = heading_turns(seen, site, stance)
         corrected = dict(zip(SITES, frame.heading_drift.tolist()))
         sites = dict(calibration.sites)
         for name, turn in turns.items():
-            offset = wrap(sites[name].heading_offset + corrected[name] + turn.angle)
+            offset = wrap(sites[name].heading_offset + corrected.get(name, 0.0) + turn.angle)
             sites[name] = replace(sites[name], heading_offset=offset)
-        for name in set(sites) - set(SITES) if not site else ():  # they turn with the waist
+        # those whose heading is unknown turn with the waist
+        for name in set(sites) - set(turns) if not site else ():
             offset = wrap(sites[name].heading_offset + turns["pelvis"].angle)
             sites[name] = replace(sites[name], heading_offset=offset)
         found_here = self._found_here
@@ -224,6 +228,7 @@ class Pipeline:
         calibration.check_sensors(self.sensors)
         turned = _turned(self.calibration, calibration) if not self.foreign else None
         self.calibration = calibration
+        self._synchroniser.use(calibration.sites)
         self.from_stamp = stamp
         self.calibrator = None
         self.foreign = ""
@@ -321,6 +326,15 @@ class Pipeline:
                 body.remarks = (*body.remarks, *remarks)
             bodies.append(body)
         return bodies
+
+
+def _seen(frame: ImuFrame) -> dict[str, Array]:
+    """Return site -> orientation (4,) of the sites with samples."""
+    seen = {s: frame.orientation[i] for i, s in enumerate(SITES) if frame.valid[i]}
+    if frame.extra is not None:
+        extra = frame.extra
+        seen |= {s: extra.orientation[i] for i, s in enumerate(extra.sites) if extra.valid[i]}
+    return seen
 
 
 def _turned(before: Calibration | None, after: Calibration) -> list[str] | None:

@@ -78,9 +78,9 @@ def open_source(
     Args:
         path: an IMU recording, or a bag.
         topics: for a bag: site -> topic, if not /imu/<site>; for a folder of CSV files:
-            site -> sensor.
+            site -> sensor. Optional sites in it are used.
         as_is: see `load_recording`.
-        extra_sites: optional sensors to use; ``["all"]``: all that are recorded.
+        extra_sites: further optional sensors to use; ``["all"]``: all that are recorded.
 
     Raises:
         PallasError: it is not a recording.
@@ -101,12 +101,15 @@ def open_source(
             extra_sites=recording.sites[len(SITES) :],
         )
     if is_logger_folder(path):
-        samples, duration = read_logger_folder(path, topics)
-        return Source(iter(samples), [], duration)
+        samples, duration = read_logger_folder(path, topics, extra_sites)
+        found = {site for site, _ in samples}
+        extra = tuple(site for site in EXTRA_SITES if site in found)
+        return Source(iter(samples), [], duration, extra_sites=extra)
     bag = Bag(path)
     there = [site for site in EXTRA_SITES if TOPIC_IMU.format(site=site) in bag.topics]
     wanted = there if list(extra_sites) == [ALL] else extra_sites
-    sites = worn_sites((*SITES, *wanted))
+    given = [site for site in EXTRA_SITES if site in (topics or {})]
+    sites = worn_sites(tuple(dict.fromkeys((*SITES, *wanted, *given))))
     worn = worn_topics(bag, topics or {}, sites)
     calibrations = (
         [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)]
