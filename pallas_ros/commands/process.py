@@ -249,7 +249,7 @@ def convert(one: Conversion) -> Converted:
         if source.meaningless:
             raise PallasError(f"{one.input}: {'; '.join(source.meaningless)}")
     if not motion.frames:
-        raise PallasError(f"{one.input}: no body: {source.why_nothing}")
+        raise PallasError(f"{one.input}: no body: {source.no_body_reason}")
     took = time.perf_counter() - begun
     seconds = (motion.last - motion.first) * 1e-9
     remarks = list(source.refused)

@@ -91,7 +91,7 @@ def _check_obj(path: str | Path, data: bytes) -> None:
         elif words[0] == b"mtllib":
             _check_beside(path, words[1:])
     if corners > 4 * MAX_FACES:
-        raise _refuse(path, f"faces of {corners} corners in all")
+        raise _refuse(path, f"faces of {corners} corners in total")
     _check_points(path, _floats(path, points), faces)
     if highest > len(points):
         raise _refuse(path, f"a face with vertex {highest}")

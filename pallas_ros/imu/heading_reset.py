@@ -112,7 +112,7 @@ def _arm(site: str, q: Array, facing: float, stance: str) -> tuple[float, str]:
     return angles[nearest], nearest
 
 
-def in_words(turns: Mapping[str, Turn]) -> str:
+def describe_turns(turns: Mapping[str, Turn]) -> str:
     """Describe the rotations and the assumed stances in one sentence."""
     return "heading reset: " + ", ".join(
         f"{site} by {np.degrees(turn.angle):+.0f} degrees ({turn.assumed})"

@@ -29,7 +29,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.calibration_folder import CalibrationFolder
-from pallas_ros.imu.heading_reset import in_words
+from pallas_ros.imu.heading_reset import describe_turns
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
@@ -134,8 +134,8 @@ class PallasBodyNode(PallasNode):
         others = {f"{topic}: of other publishers": i.unexpected for topic, i in intakes}
         strangers = [strangers_remark(i, topic, "samples") for topic, i in intakes]
         topics = map(self.resolve_topic_name, self._imu_topics.values())
-        unheard = [self.unmatched[topic] for topic in topics if topic in self.unmatched]
-        remarks = [*unheard[:1], *filter(None, strangers), *self._pipeline.remarks()]
+        mismatched = [self.unmatched[topic] for topic in topics if topic in self.unmatched]
+        remarks = [*mismatched[:1], *filter(None, strangers), *self._pipeline.remarks()]
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
         watch = {
             "steps over the deadline": self._watch.overruns,
@@ -217,7 +217,7 @@ class PallasBodyNode(PallasNode):
         if self._pipeline.calibrator is not None and not wrong:
             self.say(self._pipeline.calibrator.problem, key="calibration")
         if self._seeking:
-            problem = self._pipeline.what_hinders() or "no sample arrived"
+            problem = self._pipeline.calibration_problem() or "no sample arrived"
             self._report_progress(problem)
             if self._out_of_patience():
                 self._stop_seeking(PallasError(f"no calibration in time: {problem}"))
@@ -252,12 +252,12 @@ class PallasBodyNode(PallasNode):
             self._sought.set_result(found)
 
     def _save(self, found: Calibration, path: Path) -> None:
-        """Save a calibration; it stays in force if that fails."""
+        """Save a calibration; it stays in use if that fails."""
         self._unsaved = ""
         try:
             found.save(path)
         except (PallasError, OSError) as error:
-            self._unsaved = f"the calibration is in force, but cannot be saved: {error}"
+            self._unsaved = f"the calibration is in use, but cannot be saved: {error}"
             self.get_logger().error(self._unsaved)
 
     async def _calibrate(self, request: Any, response: Any) -> Any:
@@ -324,7 +324,7 @@ class PallasBodyNode(PallasNode):
             folder.check_free(request.file)
         if request.procedure == "load":
             newest = self._newest()
-            self._pipeline.put_in_force(folder.load(request.file), newest, arrived=True)
+            self._pipeline.apply_calibration(folder.load(request.file), newest, arrived=True)
         elif request.procedure == "rest" and self._pipeline.foreign:
             # the mounting is kept from the current calibration, which belongs to other sensors
             raise PallasError(self._pipeline.foreign)
@@ -364,7 +364,7 @@ class PallasBodyNode(PallasNode):
             raise PallasError("the node is not active: activate it first")
         turns = self._pipeline.reset_heading(request.site, request.stance)
         response.success = True
-        response.message = in_words(turns)
+        response.message = describe_turns(turns)
         response.sites = list(turns)
         response.turned = [turn.angle for turn in turns.values()]
         return response

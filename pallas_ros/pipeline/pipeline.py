@@ -242,7 +242,6 @@ class Pipeline:
         if self._heading is not None:
             self._heading.forget(turned)
 
-    put_in_force = apply_calibration
     """Former name of `apply_calibration`, kept for one release."""
 
     def _restart(self) -> None:
@@ -269,7 +268,7 @@ class Pipeline:
         sensors = self.intake.remarks()
         return foreign + sensors + seeking + self._synchroniser.remarks() + drifted + unused
 
-    def what_hinders(self) -> str:
+    def calibration_problem(self) -> str:
         """Return why the calibration in progress does not succeed; "" if unknown.
 
         This is the wearer's mistake, not the most recent observation.
@@ -279,10 +278,10 @@ class Pipeline:
             reasons = self.calibrator.mistakes[:1] or [self.calibrator.problem]
         return "; ".join(reasons)
 
-    def why_nothing(self) -> str:
+    def no_body_reason(self) -> str:
         """Return why the samples so far gave no body."""
         if self.calibration is None and self.calibrator is not None:
-            return self.what_hinders() or "no calibration was found"
+            return self.calibration_problem() or "no calibration was found"
         reasons = self.intake.report(_MOST) or ([self.foreign] if self.foreign else [])
         return "; ".join(
             reasons or self.intake.report() or ["the sensors never sent samples at the same time"]

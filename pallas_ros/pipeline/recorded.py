@@ -47,7 +47,7 @@ class Source:
         damage: known defects of the recording, available after reading it.
         lost: number of frames missing from the bag, as far as it was read.
         extra_sites: optional sensors in use.
-        why_nothing: message for the case that no body results.
+        no_body_reason: message for the case that no body results.
         refused: rejected sensor samples with reasons, available after reading all.
         meaningless: those of them that make every body wrong.
         estimated: sites whose orientation was estimated.
@@ -61,7 +61,7 @@ class Source:
     lost: int = 0
     damage: Callable[[], str] = str
     extra_sites: tuple[str, ...] = ()
-    why_nothing: str = "the sensors never sent samples at the same time"
+    no_body_reason: str = "the sensors never sent samples at the same time"
     refused: list[str] = field(default_factory=list)
     meaningless: list[str] = field(default_factory=list)
     estimated: list[str] = field(default_factory=list)
@@ -216,7 +216,7 @@ def process(
         while waiting and sample.stamp > waiting[0][1]:
             pipeline.apply_calibration(*waiting.pop(0))
         yield from pipeline.push(site, sample)
-    source.why_nothing = pipeline.why_nothing()
+    source.no_body_reason = pipeline.no_body_reason()
     source.refused = pipeline.intake.report()
     source.meaningless = pipeline.intake.meaningless()
     source.estimated = pipeline.intake.estimated()

@@ -53,5 +53,5 @@ def strangers_remark(intake: Intake, topic: str, what: str = "bodies") -> str:
 
     ``what`` is the plural of what the topic carries.
     """
-    count = intake.strangers()
+    count = intake.newly_rejected()
     return f"{count} {what} of another publisher of {topic} were rejected: stop it" if count else ""

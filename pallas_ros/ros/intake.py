@@ -119,7 +119,7 @@ class Intake:
         self.flooded = self.unexpected = 0
         self._reported = 0
 
-    def strangers(self) -> int:
+    def newly_rejected(self) -> int:
         """Messages of other publishers that were rejected since the last call."""
         count = self.unexpected - self._reported
         self._reported = self.unexpected

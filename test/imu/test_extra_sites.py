@@ -469,7 +469,7 @@ def test_an_optional_sensor_that_is_not_calibrated_is_not_reported_as_silent(lat
         intake=Intake(sites=WORN),
     )
     if later:
-        pipeline.put_in_force(worn, 0)
+        pipeline.apply_calibration(worn, 0)
     bodies = [body for site, sample in still(3.0) for body in pipeline.push(site, sample)]
     assert bodies[0].stamp < 10**9 + 5 * 10**7  # not waited for
     assert pipeline.imu_frame is not None and pipeline.imu_frame.extra is not None
@@ -477,7 +477,7 @@ def test_an_optional_sensor_that_is_not_calibrated_is_not_reported_as_silent(lat
     assert [remark for remark in pipeline.remarks() if "left_shin" in remark] == [
         "left_shin: worn but not calibrated, so it is not used: calibrate again while wearing it"
     ]
-    pipeline.put_in_force(Calibration.identity(WORN), 4 * 10**9)
+    pipeline.apply_calibration(Calibration.identity(WORN), 4 * 10**9)
     for site, sample in still(6.0):
         pipeline.push(site, sample)
     assert pipeline.imu_frame.extra.sites == WORN[4:] and not pipeline.remarks()

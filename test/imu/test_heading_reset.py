@@ -17,7 +17,7 @@ from pallas_ros.body.names import EXTRA_SITES, JOINTS, SITES
 from pallas_ros.graph import foreground
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.heading import HeadingDrift
-from pallas_ros.imu.heading_reset import heading_turns, in_words
+from pallas_ros.imu.heading_reset import describe_turns, heading_turns
 from pallas_ros.imu.intake import Intake
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.steps import N_POSE
@@ -50,7 +50,7 @@ def test_one_sensor_is_turned_back_by_its_drift(stance: str, site: str) -> None:
     turns = heading_turns(seen, site)
     assert list(turns) == [site]
     assert np.degrees(turns[site].angle) == pytest.approx(-25.0, abs=1e-6)
-    assert f"{site} by -25 degrees" in in_words(turns)
+    assert f"{site} by -25 degrees" in describe_turns(turns)
 
 
 @pytest.mark.parametrize("stance", STANCES)

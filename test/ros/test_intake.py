@@ -92,7 +92,7 @@ def test_publishers_that_cannot_be_heard_are_named() -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
     from types import SimpleNamespace
 
-    from pallas_ros.ros.matching import unheard, unserved
+    from pallas_ros.ros.matching import publisher_mismatch, subscriber_mismatch
     from pallas_ros.ros.qos import ANY_OFFER, LATCHED, STREAM
 
     def offer(qos: object, kind: str = "std_msgs/msg/Bool") -> SimpleNamespace:
@@ -101,14 +101,18 @@ def test_publishers_that_cannot_be_heard_are_named() -> None:
         )
 
     for qos in (ANY_OFFER, STREAM, LATCHED):
-        assert unheard("/stop", [offer(qos)], "std_msgs/msg/Bool", [ANY_OFFER]) == ""
-    sentence = unheard("/stop", [offer(ANY_OFFER)], "std_msgs/msg/Bool", [STREAM])
+        assert publisher_mismatch("/stop", [offer(qos)], "std_msgs/msg/Bool", [ANY_OFFER]) == ""
+    sentence = publisher_mismatch("/stop", [offer(ANY_OFFER)], "std_msgs/msg/Bool", [STREAM])
     assert "'/switch'" in sentence and "QoS" in sentence
-    wrong = unheard("/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", [STREAM])
+    wrong = publisher_mismatch(
+        "/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", [STREAM]
+    )
     assert "std_msgs/msg/Empty" in wrong
     for qos in (ANY_OFFER, STREAM):
-        assert unserved("/stop", [offer(qos)], "std_msgs/msg/Bool", STREAM) == ""
-    sentence = unserved("/stop", [offer(LATCHED)], "std_msgs/msg/Bool", STREAM)
+        assert subscriber_mismatch("/stop", [offer(qos)], "std_msgs/msg/Bool", STREAM) == ""
+    sentence = subscriber_mismatch("/stop", [offer(LATCHED)], "std_msgs/msg/Bool", STREAM)
     assert "'/switch'" in sentence and "QoS" in sentence
-    wrong = unserved("/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", STREAM)
+    wrong = subscriber_mismatch(
+        "/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", STREAM
+    )
     assert "std_msgs/msg/Empty" in wrong
