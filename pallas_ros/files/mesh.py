@@ -45,8 +45,8 @@ def check_mesh(path: str | Path) -> None:
         _check_obj(path, read_bytes(path, "mesh", MAX_BYTES))
     elif suffix == ".dae":
         _check_collada(path, read_bytes(path, "mesh", MAX_BYTES))
-    else:
-        check_regular(path, "mesh", MAX_BYTES)
+    else:  # the libraries recognise other formats, also archives, by their contents
+        raise PallasError(f"{path}: meshes are read from .stl, .obj and .dae files; convert it")
 
 
 def _refuse(path: str | Path, why: str) -> PallasError:

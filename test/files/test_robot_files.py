@@ -158,6 +158,11 @@ LAUGHS = "".join(
         ),
         ("a.dae", COLLADA.replace("<p>0 1 2", "<p>0 1 -2").encode(), "not a number"),
         ("a.dae", b"<html/>", "outermost element is <html>"),
+        ("a.foo", COLLADA.encode(), "read from .stl, .obj and .dae"),
+        ("a.off", b"OFF\n150000000 1 0\n", "read from .stl, .obj and .dae"),
+        ("a.ply", b"ply\nformat ascii 1.0\n", "read from .stl, .obj and .dae"),
+        ("a.zip", b"PK\3\4", "read from .stl, .obj and .dae"),
+        ("a", b"v 0 0 0\n", "read from .stl, .obj and .dae"),
     ],
 )
 def test_bad_meshes_are_refused(name: str, data: bytes, says: str, tmp_path: Path):
