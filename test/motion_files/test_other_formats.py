@@ -215,6 +215,16 @@ def test_trc(tmp_path: Path) -> None:
         read(path)
 
 
+def test_short_rows_of_a_trc_count_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are padded, so that a small file could fill the memory."""
+    monkeypatch.setattr("pallas_ros.motion_files.trc._MAX_NUMBERS", 10_000)
+    names = "\t\t\t".join(f"p{n}" for n in range(1000))
+    head = f"PathFileType\t4\nDataRate\tUnits\n60\tm\nFrame#\tTime\t{names}\n\n"
+    (tmp_path / "a.trc").write_text(head + "1\t0\n" * 10)
+    with pytest.raises(PallasError, match="more than 3 frames of 1000 points"):
+        read(tmp_path / "a.trc")
+
+
 def test_c3d(tmp_path: Path) -> None:
     c3d = pytest.importorskip("c3d")
     writer = c3d.Writer(point_rate=60.0, point_scale=-1.0)
