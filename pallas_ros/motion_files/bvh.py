@@ -34,6 +34,8 @@ _COMMENTS = ("#", "//")
 """Marks of lines that are not part of the format but that some tools and people add."""
 _LONGEST_LINE = 1 << 22
 """Maximum characters per line; a frame of 2000 joints takes 100,000."""
+_LONGEST_NAME = 200
+"""Maximum characters of a joint's name, which is copied to its end sites."""
 
 
 @dataclass
@@ -172,6 +174,8 @@ def _joint(
 ) -> _Joint:
     if len(joints) >= MAX_JOINTS:
         raise lines.fail(f"more than {MAX_JOINTS} joints")
+    if len(name) > _LONGEST_NAME:
+        raise lines.fail(f"a joint's name of {len(name)} characters (at most {_LONGEST_NAME})")
     if (keyword == "ROOT") != (not open_joints):
         raise lines.fail(f"{keyword} '{name[:40]}' is misplaced")
     parent = open_joints[-1] if open_joints else -1

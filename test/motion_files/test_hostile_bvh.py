@@ -128,6 +128,10 @@ REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
         lambda t: "HIERARCHY\nROOT a\n{\n" + "JOINT b\n{\n" * 5000,
         "more than 2000 joints",
     ),
+    "a long name": (
+        lambda t: f"HIERARCHY\nROOT {'a' * 201}\n{{\n" + "End Site\n{\n}\n" * 50,
+        "a joint's name of 201 characters",
+    ),
     "binary": (lambda t: "\x00\x01\x02" * 500, "not a readable BVH"),
     "empty": (lambda t: "", "not a readable BVH"),
 }
