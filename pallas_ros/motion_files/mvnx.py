@@ -13,7 +13,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.rotations import Array
 from pallas_ros.files.opening import open_regular
 from pallas_ros.files.xml_text import walk_xml
-from pallas_ros.motion_files.source import Source, check_frames
+from pallas_ros.motion_files.source import MAX_JOINTS, Source, check_frames
 
 KIND = "MVNX"
 SUFFIXES = (".mvnx",)
@@ -58,6 +58,8 @@ class _Take:
         if name == "subject" and not self.rate:
             self.rate = _number(attributes.get("frameRate", ""))
         elif name == "segment" and "label" in attributes:
+            if len(self.labels) >= MAX_JOINTS:
+                raise PallasError(f"{self.path}: more than {MAX_JOINTS} segments")
             self.labels.append(attributes["label"])
         elif name == "frame":
             self._kind = attributes.get("type", "normal")
@@ -115,9 +117,8 @@ def read(path: Path) -> Source:
             f" {len(take.labels)} segments; export it with both"
         )
     names = take.labels
-    parents = [
-        names.index(_PARENTS[name]) if _PARENTS.get(name, "") in names else -1 for name in names
-    ]
+    first = {name: index for index, name in reversed(list(enumerate(names)))}
+    parents = [first.get(_PARENTS.get(name, ""), -1) for name in names]
     if any(parent >= index for index, parent in enumerate(parents)):
         raise PallasError(f"{path}: its segments are not in Xsens's order")
     positions = np.stack([position for position, _ in take.frames])

@@ -163,6 +163,10 @@ def test_mvnx_that_is_none(tmp_path: Path) -> None:
             "no frame",
         ),
         (text.replace("<mvnx", '<!DOCTYPE a [<!ENTITY b "c">]><mvnx', 1), "document type"),
+        (
+            text.replace("</segments>", '<segment label="x"/>' * 2000 + "</segments>"),
+            "2000 segments",
+        ),
         (text.replace(f'frameRate="{MOTION.fps}"', 'frameRate="0"'), "--fps"),
     ):
         path.write_text(bad)
