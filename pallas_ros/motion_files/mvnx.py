@@ -20,6 +20,8 @@ SUFFIXES = (".mvnx",)
 MAX_BYTES = 4 << 30
 _MAX_ELEMENTS = 50_000_000
 _BLOCK_BYTES = 1 << 20
+_LONGEST_TEXT = 1 << 20
+"""Maximum characters of an element that are kept; those of 2000 segments take 100,000."""
 _PARENTS = {
     **{"Pelvis": "", "L5": "Pelvis", "L3": "L5", "T12": "L3", "T8": "T12"},
     **{"Neck": "T8", "Head": "Neck"},
@@ -51,6 +53,7 @@ class _Take:
     _kind: str = ""
     _wanted: str = ""
     _text: list[str] = field(default_factory=list)
+    _length: int = 0
     _values: dict[str, str] = field(default_factory=dict)
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -67,10 +70,12 @@ class _Take:
         elif name in ("position", "orientation"):
             self._wanted = name
             self._text = []
+            self._length = 0
 
     def data(self, text: str) -> None:
-        if self._wanted:
+        if self._wanted and self._length <= _LONGEST_TEXT:
             self._text.append(text)
+            self._length += len(text)
 
     def end(self, tag: str) -> None:
         name = tag.split(":")[-1]

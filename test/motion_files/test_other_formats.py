@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -172,6 +173,19 @@ def test_mvnx_that_is_none(tmp_path: Path) -> None:
         path.write_text(bad)
         with pytest.raises(PallasError, match=says):
             read(path)
+
+
+def test_endless_text_of_an_mvnx_is_not_kept(tmp_path: Path) -> None:
+    text = mvnx(MOTION).replace("<position>", "<position>" + " " * 30_000_000, 1)
+    (tmp_path / "a.mvnx").write_text(text)
+    tracemalloc.start()
+    try:
+        found = read(tmp_path / "a.mvnx")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found.motion) == len(MOTION)
+    assert peak < 25_000_000
 
 
 def trc(motion: Motion, unit: str, factor: float, axes: np.ndarray) -> str:
