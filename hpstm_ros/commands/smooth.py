@@ -9,6 +9,7 @@ from hpstm_ros.smoothing.bones import BoneLengths
 from hpstm_ros.smoothing.offline import smooth_motion
 from hpstm_ros.smoothing.smoother import SMOOTHERS, Smoother, SmootherSettings
 from pallas_ros.body.motion import save_motion
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
 
@@ -85,6 +86,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Smooth one file."""
+    check_outputs([args.output], [args.input, args.bones, args.model, args.map])
     source = read_for_streaming(args.input, overrides_from(args))
     motion = source.motion
     print(f"{args.input}: {source.found}", flush=True)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from pallas_ros.archive import Workers, find_bags, is_newer, run_tasks
 from pallas_ros.archive.finding import MOTION_SUFFIXES
 from pallas_ros.archive.options import add_worker_options, workers_from
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.view.page import Written, read_written, write_index
 from pallas_ros.view.report import write_report
 
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         page = args.output or whole.with_name(f"{whole.name}.html")
         if page.is_dir():
             page = page / f"{whole.name}.html"
+        check_outputs([page], [args.bag])
         with tqdm(unit=" messages", leave=False, delay=1, disable=None) as bar:
 
             def progress(done: int, of: int) -> None:
@@ -83,6 +85,7 @@ def _write_motion(args: argparse.Namespace) -> int:
     page = args.output or args.bag.with_suffix(".html")
     if page.is_dir():
         page = page / f"{args.bag.stem}.html"
+    check_outputs([page], [args.bag])
     written = write_motion_report(args.bag, page, not args.no_film)
     print(f"{written.page}: {written.figures['duration_s']:.1f} s of motion")
     return 0
