@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.retarget.urdf import find
 from pallas_ros.core.errors import LONGEST_VALUE, PallasError, readable
-from pallas_ros.core.resources import resource
+from pallas_ros.core.resources import expanded, resource
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.npz import load_npz
 from pallas_ros.files.opening import read_bytes, read_text
 from pallas_ros.files.xml_text import parse_xml
 from pallas_ros.files.yaml_text import load_mapping, parse_yaml
+from pallas_ros.imu.ports import why_absent
 
 
 def header(descr: str, shape: str, version: bytes = b"\1\0") -> bytes:
@@ -318,3 +321,11 @@ def test_messages_echo_little_and_stay_on_one_line():
     assert len(readable("word" * 5000)) <= LONGEST_VALUE
     assert len(readable("some words " * 5000)) <= 1500
     assert readable("two\nlines \x1b[31m") == "two lines \\x1b[31m"
+
+
+def test_a_home_folder_that_is_unknown_is_one_sentence():
+    """Regression: RuntimeError of `Path.expanduser`."""
+    for use in (expanded, resource, why_absent, load_robot, find):
+        with pytest.raises(PallasError, match=r"home folder of '~no_such_user' is unknown"):
+            use("~no_such_user/robot.yaml")
+    assert expanded("~/a") == Path.home() / "a"
