@@ -18,7 +18,7 @@ from hpstm_ros.generation.text import TEXT, text_vectors
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
-from pallas_ros.runtime import BatchedStream, check_tensors
+from pallas_ros.runtime import BatchedStream, Sizes, check_tensors
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -32,7 +32,7 @@ ORIGINAL = "models/hpstm_gen.onnx"
 """As trained; it can be violent."""
 _POSITIONS = slice(3, 3 + 3 * (J - 1))
 _BATCHES = (1, 2, 4, 8, 16)
-_INPUTS = {
+_INPUTS: dict[str, Sizes] = {
     "state": (FRAMES, STATE),
     "tau": (1,),
     "text": ("text",),

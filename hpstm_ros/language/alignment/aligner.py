@@ -17,7 +17,7 @@ from hpstm_ros.language.features import FEATURES, encode_features
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource
-from pallas_ros.runtime import check_tensors, open_stream
+from pallas_ros.runtime import Sizes, check_tensors, open_stream
 
 from .movement import FRAMES, Movement, movement, padded, windows
 from .movement import WIDTH as MOVEMENT_WIDTH
@@ -38,7 +38,7 @@ MODEL: Final = "models/alignment.onnx"
 _BATCH: Final = 16
 _STEP: Final = 10
 """Frames (1 s) between the starts of the windows of a motion."""
-_INPUTS: Final = {
+_INPUTS: Final[dict[str, Sizes]] = {
     "sentence": ("width",),
     "features": (len(FEATURES),),
     "movement": (FRAMES, MOVEMENT_WIDTH),
@@ -49,7 +49,7 @@ _INPUTS: Final = {
     "there": (BOXES,),
     "need": (NEED_WIDTH,),
 }
-_OUTPUTS: Final = dict.fromkeys(
+_OUTPUTS: Final[dict[str, Sizes]] = dict.fromkeys(
     ("text", "motion", "scene", "text_motion", "motion_scene"), ("dim",)
 )
 
