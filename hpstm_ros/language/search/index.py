@@ -6,6 +6,7 @@ atomically; if the folder of the recording is not writable, it is stored in the 
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def index_path(path: str | Path) -> Path:
 
 def _places(path: Path) -> list[Path]:
     beside = index_path(path)
-    name = hashlib.sha256(str(beside).encode()).hexdigest()[:24]
+    name = hashlib.sha256(os.fsencode(beside)).hexdigest()[:24]
     return [beside, cache_folder() / "indices" / f"{name}.npz"]
 
 
