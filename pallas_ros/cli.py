@@ -14,6 +14,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import io
 import os
 import shlex
 import sys
@@ -209,6 +210,15 @@ def dispatch(arguments: Sequence[str]) -> int:
     return int(args.run(args) or 0)
 
 
+def _escape_output() -> None:
+    """Escape characters that the output cannot encode, such as those of file names that are not
+    UTF-8.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pallas` and return the exit status.
 
@@ -216,6 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     the environment every exception is shown with its traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _escape_output()
     try:
         return dispatch(arguments)
     except KeyboardInterrupt:

@@ -1,7 +1,6 @@
 """`pallas retarget`: retargets a motion file to a robot arm, with the same code as live."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -13,9 +12,11 @@ from hpstm_ros.teleoperation.joint_motion import summary
 from hpstm_ros.teleoperation.recorded import describe, retarget_motion
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_npz
+from pallas_ros.files.json_output import write_json
 from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
+from pallas_ros.view.page import save_text
 
 _PARAMETERS = described("retarget")
 
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     for remark in robot.remarks:
         print(f"pallas: {robot.name}: {remark}", file=sys.stderr)
     if args.describe is not None:
-        args.describe.write_text(describe(robot), encoding="utf-8")
+        save_text(args.describe, describe(robot))
         print(
             f"{args.describe}: {robot.name}, {robot.dof} joints, tip {robot.arms[0].tip}, reach"
             f" {robot.arms[0].reach:.2f} m"
@@ -136,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
         render(robot, result.t, result.q, args.video)
     figures = result.figures()
     if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(figures, args.json)
     for violation in result.violations:
         print(f"limit violation: {violation}")
     print(summary(figures))

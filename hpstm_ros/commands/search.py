@@ -124,12 +124,12 @@ def _aligner(model: str):  # type: ignore[no-untyped-def]
 
 
 def _report(hits: "list[Hit]", args: argparse.Namespace, searched: int) -> None:
-    for rank, hit in enumerate(hits, 1):
-        span = f"{hit.start_s:8.1f} to {hit.end_s:.1f} s"
-        print(f"{rank:3d}  {hit.score:4.0f}  {span:20s}  {hit.path}")
     if args.json:
         document = {"hits": [hit.document() for hit in hits]}
         write_json(document, args.json)
+    for rank, hit in enumerate(hits, 1):
+        span = f"{hit.start_s:8.1f} to {hit.end_s:.1f} s"
+        print(f"{rank:3d}  {hit.score:4.0f}  {span:20s}  {hit.path}")
     if args.sheet:
         _sheet(hits, Path(args.sheet))
     best = hits[0]

@@ -8,6 +8,7 @@ from hpstm_ros.generation.concepts import Concept
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.files.overwriting import check_outputs
+from pallas_ros.view.page import save_text
 
 HELP = "Remove a concept (default: violence) from a motion generator, without training."
 EXAMPLE = """\
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     codebook = forgetting.codebook(args.replace, args.seed)
     codebook.save(args.output)
     card = args.output.with_suffix(".md")
-    card.write_text(codebook_card(args.output.stem, codebook.document, weights))
+    save_text(card, codebook_card(args.output.stem, codebook.document, weights))
     print(
         f"{args.output}: {args.replace} of {len(codebook.entries)} codes replaced by code "
         f"{codebook.document['safe']}, from {codebook.document['forget']} motions to forget and "
@@ -101,6 +102,11 @@ def _check_folder(output: Path) -> None:
         raise PallasError(f"{output.parent} cannot be created ({error.strerror})") from None
     if output.is_dir() or not os.access(output.parent, os.W_OK):
         raise PallasError(f"{output} cannot be written: give another path")
+    card = output.with_suffix(".md")
+    if card.exists():
+        raise PallasError(
+            f"{card} exists, but would be the card of the codebook: give another name, or remove it"
+        )
 
 
 def _refuse(args: argparse.Namespace, weights: str, concept: Concept) -> int:

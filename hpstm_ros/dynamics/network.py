@@ -28,7 +28,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_RATE_HZ
 from pallas_ros.files.parameters import described
-from pallas_ros.runtime import Stream, open_stream
+from pallas_ros.runtime import Stream, check_tensors, open_stream
 
 F64 = NDArray[np.float64]
 
@@ -66,8 +66,7 @@ class Network:
     """
 
     def __init__(self, model: str | Path) -> None:
-        self._stream = open_stream(model, expect={"kind": "hdys"})
-        self._window = int(self._stream.metadata["config"]["window"])
+        self._stream, self._window = _opened(model)
         self._seen = 0
 
     def reset(self) -> None:
@@ -116,6 +115,23 @@ class Network:
         )
 
 
+def _opened(model: str | Path) -> tuple[Stream, int]:
+    """Open a model file; return it and its window in frames."""
+    stream = open_stream(model, expect={"kind": "hdys"})
+    check_tensors(
+        model,
+        stream,
+        {"keypoints": (len(JOINTS), 9)},
+        {"torque": (3 * (len(JOINTS) - 1),), "ground": (10,)},
+    )
+    try:
+        return stream, int(stream.metadata["config"]["window"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise PallasError(
+            f"model file {model}: it does not state its window; export it again"
+        ) from None
+
+
 def at_model_rate(motion: Motion) -> Motion:
     """The motion at 60 Hz, the rate of the forces that `analyse_network` returns."""
     if abs(motion.fps - MODEL_RATE_HZ) <= 1e-6:
@@ -147,7 +163,7 @@ def analyse_network(
     """
     check_unloaded(human.loads.values())
     motion = at_model_rate(motion)
-    stream = open_stream(model, expect={"kind": "hdys"})
+    stream, window = _opened(model)
     p, q, valid = smoothed(motion, cutoff)
     R = np.asarray(rotations.to_matrix(q), np.float64)
     joints = placed_joints(human.offsets, R, p)
@@ -160,7 +176,6 @@ def analyse_network(
     moment = np.zeros((len(p), len(JOINTS), 3))
     moment[:, 1:] = np.einsum("tij,tpj->tpi", back, per_mass) * human.mass
     reaction = _reaction(ground, joints, back, human, floor)
-    window = int(stream.metadata["config"]["window"])
     notes = remarks(motion, valid, cutoff)
     valid[: window - 1] = False
     if not valid.any():

@@ -14,7 +14,7 @@ from hpstm_ros.generation.bridging import bridged, seen_from_reference
 from hpstm_ros.generation.representation import FEATURES, FPS, FRAMES
 from pallas_ros.body import rotations
 from pallas_ros.body.names import JOINTS
-from pallas_ros.runtime import BatchedStream
+from pallas_ros.runtime import BatchedStream, check_tensors
 
 F32 = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -42,6 +42,12 @@ class Expectation:
             backend,
             _BATCHES,
             "train the network with `pallas train expectation` and copy its output there",
+        )
+        check_tensors(
+            self._stream.path,
+            self._stream.first,
+            {"bridged": (FRAMES, FEATURES), "seen": (FRAMES, len(JOINTS))},
+            {"expected": (FRAMES, FEATURES), "deviation": (FRAMES, 3 * len(JOINTS))},
         )
         self.scale = float(self._stream.first.metadata.get("deviation_scale", 1.0))
 

@@ -18,7 +18,7 @@ from hpstm_ros.generation.text import TEXT, text_vectors
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
-from pallas_ros.runtime import BatchedStream
+from pallas_ros.runtime import BatchedStream, Sizes, check_tensors
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -32,6 +32,15 @@ ORIGINAL = "models/hpstm_gen.onnx"
 """As trained; it can be violent."""
 _POSITIONS = slice(3, 3 + 3 * (J - 1))
 _BATCHES = (1, 2, 4, 8, 16)
+_INPUTS: dict[str, Sizes] = {
+    "state": (FRAMES, STATE),
+    "tau": (1,),
+    "text": ("text",),
+    "observed": (FRAMES, STATE),
+    "seen": (FRAMES, J),
+    "noise": (1,),
+    "hands": (FRAMES, 8),
+}
 """Batch sizes for which sessions are opened; other batches are padded."""
 
 
@@ -88,6 +97,7 @@ class Flow:
     def __init__(self, path: str | Path = MODEL, backend: str = "onnxruntime") -> None:
         expect = {"kind": "hpstm_gen", "rate_hz": FPS, "joints": list(JOINTS)}
         self._stream = BatchedStream(path, expect, backend, _BATCHES)
+        check_tensors(self._stream.path, self._stream.first, _INPUTS, {"end": (FRAMES, STATE)})
         meta = self._stream.first.metadata
         if len(meta.get("mean", ())) != STATE or len(meta.get("scale", ())) != STATE:
             raise PallasError(

@@ -87,7 +87,9 @@ class MotionGuard:
     """
 
     def __init__(self, stream: Stream) -> None:
-        if stream.inputs.get("frames", ())[1:] != (WINDOW, VALUES) or "logit" not in stream.outputs:
+        frames = stream.inputs.get("frames", ())
+        logit = stream.outputs.get("logit", ())
+        if frames[1:] != (WINDOW, VALUES) or logit[1:] != (1,) or len(stream.inputs) > 1:
             raise PallasError(
                 "the model is not a classifier of violent motion: give one written by `pallas"
                 " train violence`"

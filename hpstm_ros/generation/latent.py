@@ -15,7 +15,7 @@ from hpstm_ros.generation.stepping import path_by_feet
 from hpstm_ros.generation.text import TEXT, check_sentences, text_vectors
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
-from pallas_ros.runtime import BatchedStream
+from pallas_ros.runtime import BatchedStream, Sizes, check_tensors
 
 F32 = NDArray[np.float32]
 
@@ -24,6 +24,16 @@ SHORTEST_S: Final = 1.0
 """s, the shortest motion that was trained."""
 _TAKE_UP_FRAMES = 15
 """Frames over which the last body of a start is blended into the sampled motion."""
+_INPUTS: Final[dict[str, Sizes]] = {
+    "state": ("subspaces", "size"),
+    "tau": (1,),
+    "text": ("text",),
+    "length": (1,),
+}
+_OUTPUTS: Final[dict[str, Sizes]] = {
+    "end": ("subspaces", "size"),
+    "frames": ("frames", heading_frames.FEATURES),
+}
 
 
 class LatentGenerator:
@@ -46,6 +56,7 @@ class LatentGenerator:
             " output there",
         )
         first = self._stream.first
+        check_tensors(self._stream.path, first, _INPUTS, _OUTPUTS)
         check_sentences(self._stream.path, first)
         _, self.subspaces, self.size = first.inputs["state"]
         self.frames = first.outputs["frames"][1]

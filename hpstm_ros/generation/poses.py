@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hpstm_ros.generation.corrections import floor_heights, within_ranges
 from hpstm_ros.generation.intersections import intersections
 from hpstm_ros.language.encoder import TextEncoder, checked
-from hpstm_ros.language.features import encode_features
+from hpstm_ros.language.features import FEATURES, encode_features
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.kinematics import forward_kinematics, to_local
@@ -26,7 +26,7 @@ from pallas_ros.body.names import JOINTS
 from pallas_ros.body.resources import resource
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.runtime import open_stream
+from pallas_ros.runtime import check_tensors, open_stream
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -43,6 +43,14 @@ GUIDANCE: Final = (2.0, 7.0)
 """Classifier-free guidance at the first (noisiest) and the last step, as in the source."""
 MOST: Final = 64
 _BATCH: Final = 16
+_INPUTS: Final = {
+    "pose": (ROWS, WIDTH),
+    "time": (1,),
+    "tokens": (TOKENS, "width"),
+    "mask": (TOKENS,),
+    "explicit": (len(FEATURES),),
+}
+_OUTPUTS: Final = {"clean": (ROWS, WIDTH), "attention": (TOKENS,)}
 _SPARE: Final = 2
 """Minimum number of additional poses to sample, so that self-intersecting ones can be dropped."""
 
@@ -192,6 +200,7 @@ class PoseSampler:
     def __init__(self, model: str | Path = MODEL, encoder: TextEncoder | None = None) -> None:
         path = resource(model)
         self._stream = open_stream(path, "onnxruntime", _BATCH, expect={"kind": "text_pose"})
+        check_tensors(path, self._stream, _INPUTS, _OUTPUTS)
         self._one_at_a_time = threading.Lock()
         self._encoder = encoder or TextEncoder.default()
         self._mean, self._deviation = _scale(self._stream.metadata, path)

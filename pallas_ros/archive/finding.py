@@ -84,4 +84,13 @@ def is_newer(made: Path, source: Path) -> bool:
     if not made.is_file():
         return False
     files = [source, *source.iterdir()] if source.is_dir() else [source]
-    return made.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in files)
+    changed = [stamp for path in files if (stamp := _changed_ns(path)) is not None]
+    return bool(changed) and made.stat().st_mtime_ns >= max(changed)
+
+
+def _changed_ns(path: Path) -> int | None:
+    """Time of the last change, ns; None if there is no such file, as behind a dangling link."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None

@@ -172,7 +172,8 @@ def _by_dask(
         ) from None
     try:
         client: Any = distributed.Client(scheduler, timeout=CONNECT_S)
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
+        # the last three: no certificates, or no library for this protocol
         reason = str(error).split("\n", maxsplit=1)[0]
         raise PallasError(
             f"--scheduler {scheduler[:80]}: no Dask scheduler answers there ({reason}); "

@@ -15,6 +15,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import load_motion
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, SITES
+from pallas_ros.body.resources import expanded
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.imu.calibration import Calibration
@@ -138,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an argument or an input is invalid.
     """
-    path = Path(args.file).expanduser()
+    path = expanded(args.file)
     if path.suffix not in (".yaml", ".yml"):
         raise PallasError(f"{path}: a calibration file ends in .yaml")
     if not (args.ports or args.simulate or args.recording):

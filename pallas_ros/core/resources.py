@@ -34,13 +34,27 @@ def share() -> Path:
     )
 
 
+def expanded(path: str | Path) -> Path:
+    """Return ``path`` with a leading ``~`` or ``~user`` replaced by the home folder.
+
+    Raises:
+        PallasError: the home folder is unknown.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise PallasError(
+            f"{path}: the home folder of '{Path(path).parts[0]}' is unknown; give the whole path"
+        ) from None
+
+
 def resource(path: str | Path) -> Path:
     """Return ``path`` if it exists or is absolute, else the file of that name below `share()`.
 
     Raises:
         PallasError: neither exists.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     # os.path.exists, unlike Path.exists, returns False for invalid names instead of raising
     if path.is_absolute() or os.path.exists(path):
         found = path
@@ -55,4 +69,4 @@ def cache_folder() -> Path:
     """Return the cache of imported and converted files: ``$XDG_CACHE_HOME/pallas`` or
     ``~/.cache/pallas``.
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pallas"
+    return Path(os.environ.get("XDG_CACHE_HOME") or expanded("~/.cache")) / "pallas"

@@ -11,6 +11,7 @@ from serial.tools import list_ports
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
+from pallas_ros.body.resources import expanded
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 
 USB = "usb:"
@@ -81,8 +82,8 @@ def _is_simulated(port: str) -> bool:
     """Whether a simulator creates this port by default, or has created it before."""
     if port.startswith(USB):
         return False
-    path = Path(port).expanduser()
-    return path.parent == Path(SIMULATED).expanduser() or lock_of(path).exists()
+    path = expanded(port)
+    return path.parent == expanded(SIMULATED) or lock_of(path).exists()
 
 
 def same_numbers(paths: Mapping[str, str]) -> list[list[str]]:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ, SITES
-from pallas_ros.body.resources import resource
+from pallas_ros.body.resources import expanded, resource
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.files.parameters import described
@@ -60,7 +59,7 @@ class PipelineSettings:
         """
         sites = self.sites
         calibration = (
-            Calibration.load(Path(self.calibration).expanduser())
+            Calibration.load(expanded(self.calibration))
             if self.calibration
             else calibrator("tpose", self.still_s, sites=sites)
         )

@@ -7,5 +7,6 @@ three backends: ONNX Runtime (default), TensorRT (NVIDIA GPUs) or torch (referen
 from pallas_ros.runtime.base import Stream
 from pallas_ros.runtime.batched import BatchedStream
 from pallas_ros.runtime.stream import BACKENDS, open_stream
+from pallas_ros.runtime.tensors import Sizes, check_tensors
 
-__all__ = ["BACKENDS", "BatchedStream", "Stream", "open_stream"]
+__all__ = ["BACKENDS", "BatchedStream", "Sizes", "Stream", "check_tensors", "open_stream"]

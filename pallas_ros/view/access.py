@@ -77,7 +77,8 @@ class Access:
         )
 
     def _fits(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self._token.encode())
+        # bytes that are not UTF-8 arrive as surrogates
+        return hmac.compare_digest(given.encode(errors="backslashreplace"), self._token.encode())
 
     def _is_ours(self, host: str) -> bool:
         """Whether ``Host`` names this machine; an IP address cannot be the name of another site."""

@@ -43,6 +43,8 @@ STAGES = {
 EVENTS = 500
 CHANGES = 5000
 """Maximum number of events, and of state changes of the supervisor."""
+JOINTS = 60
+"""Maximum number of joints that are shown; each has a plot."""
 
 
 @dataclass
@@ -87,6 +89,8 @@ class Session:
     confidence: Curve = field(default_factory=Curve)
     wrists: Curve = field(default_factory=Curve)
     joint_names: list[str] = field(default_factory=list)
+    more_joints: int = 0
+    """Number of joints that are not shown."""
     joints: Curve = field(default_factory=Curve)
     commanded: Curve = field(default_factory=Curve)
     states: list[tuple[float, str]] = field(default_factory=list)
@@ -246,7 +250,8 @@ class _Reader:
     def _add_joints(self, curve: Curve, time: float, names: Any, positions: Any) -> None:
         """Add angles (n,) by name, in the order of the first message; other joints are ignored."""
         if not self._session.joint_names:
-            self._session.joint_names = [str(name) for name in names]
+            self._session.joint_names = [str(name) for name in names[:JOINTS]]
+            self._session.more_joints = max(0, len(names) - JOINTS)
         angles = dict(zip(names, np.asarray(positions, dtype=float).tolist()))
         if angles.keys() & set(self._session.joint_names):
             curve.add(time, [angles.get(name, np.nan) for name in self._session.joint_names])

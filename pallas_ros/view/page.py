@@ -55,6 +55,8 @@ def read_written(page: str | Path, film: bool) -> Written | None:
         return Written(page, figures, str(kept["damage"]))
     except (PallasError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    except OverflowError:  # a figure that no float can hold
+        return None
 
 
 def write_index(rows: dict[str, Written | str], page: Path) -> None:

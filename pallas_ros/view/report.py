@@ -337,6 +337,8 @@ def _arm(session: Session, robot: RobotShape | None) -> str:
         f"<table><tr><th>limited by</th><th>status messages</th></tr>{rows}</table>" if rows else ""
     )
     words = f"<p>{sent} commands were sent, {held} of them limited.</p>" if sent else ""
+    if session.more_joints:
+        words += f"<p>{session.more_joints} more joints are not shown.</p>"
     return f'<h2>Arm</h2><div class="grid">{html}</div>{words}{table}' if html else ""
 
 

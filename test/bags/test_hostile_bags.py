@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from bag_samples import read_texts, write_texts
@@ -15,7 +16,7 @@ from bag_samples import read_texts, write_texts
 from pallas_ros.bags import Bag, repair
 from pallas_ros.bags.metadata_file import read_metadata
 from pallas_ros.body.errors import PallasError
-from pallas_ros.view.page import read_written
+from pallas_ros.view.page import KEPT, read_written
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +155,10 @@ def test_pages_that_refer_to_each_other_end(tmp_path: Path) -> None:
     list(bag.messages())
     bag.check()
     assert "is damaged" in bag.damage
+
+
+def test_a_figure_that_no_float_holds_is_no_report(tmp_path: Path) -> None:
+    page = tmp_path / "a.html"
+    kept = quote('{"film": false, "damage": "", "figures": {"events": 1' + "0" * 400 + "}}")
+    page.write_text(f"<!--{KEPT}{kept}-->")
+    assert read_written(page, False) is None

@@ -12,13 +12,16 @@ from xml.etree.ElementTree import TreeBuilder
 import numpy as np
 import pytest
 
+from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.retarget.urdf import find
 from pallas_ros.core.errors import LONGEST_VALUE, PallasError, readable
-from pallas_ros.core.resources import resource
+from pallas_ros.core.resources import expanded, resource
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.npz import load_npz
 from pallas_ros.files.opening import read_bytes, read_text
 from pallas_ros.files.xml_text import MAX_BYTES, parse_xml, walk_xml
 from pallas_ros.files.yaml_text import load_mapping, parse_yaml
+from pallas_ros.imu.ports import why_absent
 
 
 def header(descr: str, shape: str, version: bytes = b"\1\0") -> bytes:
@@ -352,3 +355,11 @@ def test_a_message_of_a_megabyte_is_shortened_at_once(part: str):
     begun = time.process_time()
     assert len(readable("parameter 'x' is " + part * (1_000_000 // len(part)))) <= 1500
     assert time.process_time() - begun < 2
+
+
+def test_a_home_folder_that_is_unknown_is_one_sentence():
+    """Regression: RuntimeError of `Path.expanduser`."""
+    for use in (expanded, resource, why_absent, load_robot, find):
+        with pytest.raises(PallasError, match=r"home folder of '~no_such_user' is unknown"):
+            use("~no_such_user/robot.yaml")
+    assert expanded("~/a") == Path.home() / "a"

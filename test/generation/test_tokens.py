@@ -191,3 +191,12 @@ def test_flow_is_independent_of_the_removed_concept(monkeypatch: pytest.MonkeyPa
 
 def test_the_released_generator_is_as_long_as_stated() -> None:
     assert limits("tokens").seconds[1] == TokenGenerator().longest_s
+
+
+@pytest.mark.parametrize("shape", [(CODES - 1, 4), (CODES, 5)])
+def test_a_codebook_of_another_shape_is_refused(folder: Path, shape: tuple[int, int]) -> None:
+    """Regression: the shape was never compared with that of the model."""
+    name = generator(folder).model
+    Codebook(np.zeros(shape, np.float32), name).save(folder / "shape.safetensors")
+    with pytest.raises(PallasError, match=r"codes, but the model has|unexpected shape"):
+        generator(folder, "shape.safetensors").frames(np.zeros(2, np.int64))

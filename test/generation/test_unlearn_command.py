@@ -141,3 +141,18 @@ def test_evaluations_refuse_more_seeds_than_a_request_has(
 ) -> None:
     assert cli.main(["eval", name, "--data", str(tmp_path), "--seeds", seeds]) == 2
     assert "1 to 8 --seeds" in capsys.readouterr().err
+
+
+def test_notes_of_the_same_name_are_kept(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Regression: the card of the codebook replaced them."""
+    monkeypatch.setattr(forgetting, "forget_and_retain", lambda *args: pytest.fail("encoded"))
+    notes = tmp_path / "notes.md"
+    notes.write_text("mine")
+    assert cli.main([*words, str(tmp_path / "notes.safetensors")]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert notes.read_text() == "mine"

@@ -162,6 +162,10 @@ def test_scenes_fit_and_their_copies_do_not() -> None:
         ("boxes: [{label: chair, centre: [0, 0, 0], size: [1, 0, 1]}]", "above 0"),
         ("boxes: [{label: '', centre: [0, 0, 0], size: [1, 1, 1]}]", "label"),
         ("boxes: [{label: chair, centre: [0, 0], size: [1, 1, 1]}]", "centre"),
+        (
+            "boxes: [{label: chair, centre: [0, 0, 0], size: [1, 1, 1], yaw: 1.0e+300}]",
+            "box 1: .*yaw",
+        ),
         ("boxes: 3", "not a scene"),
         ("chairs: []", "not a scene"),
     ],

@@ -1,6 +1,7 @@
 """`pallas search` and `pallas score`: correct moments, cached indices, and invalid input."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,3 +272,46 @@ def test_the_released_model_finds_one_bag_of_twenty(
     assert main(command) == 0
     assert "20 recordings" in capsys.readouterr().out
     assert json.loads(hits.read_text())["hits"][0]["path"] == str(tmp_path / "bag13")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"start_s": np.array(1.0)},
+        {"end_s": np.array("late")},
+        {"start_s": np.array(["a", "b"])},
+        {"end_s": np.array([np.nan, 1.0])},
+        {"vectors": np.zeros((2, 5), np.float16)},
+        {"vectors": np.zeros(2, np.float16)},
+        {"vectors": np.full((2, 12), np.inf, np.float16)},
+        {"start_s": np.zeros(0), "end_s": np.zeros(0), "vectors": np.zeros((0, 12), np.float16)},
+    ],
+)
+def test_an_invalid_index_is_rebuilt(
+    wrong: dict[str, np.ndarray], tmp_path: Path, aligner: Aligner
+) -> None:
+    """Regression: an index that came with a recording could stop the whole search."""
+    path = tmp_path / "motion.npz"
+    save_motion(path, swinging(("left_shoulder",), 4.0))
+    made = open_index(path, aligner)
+    good = {
+        "key": np.load(index_path(path))["key"],
+        "start_s": np.zeros(2),
+        "end_s": np.ones(2),
+        "vectors": np.zeros((2, aligner.width), np.float16),
+    }
+    np.savez(index_path(path), **{**good, **wrong})
+    again = open_index(path, aligner)
+    assert not again.cached
+    np.testing.assert_array_equal(again.vectors, made.vectors)
+
+
+def test_a_recording_whose_name_is_not_utf8_is_found(tmp_path: Path, released: str) -> None:
+    """Regression: printing the name failed before the hits were written."""
+    path = tmp_path / os.fsdecode(b"a\xff.npz")
+    save_motion(tmp_path / "a.npz", swinging(("left_shoulder",), 4.0))
+    (tmp_path / "a.npz").rename(path)
+    hits = tmp_path / "hits.json"
+    command = ["search", "wave", str(tmp_path), "--model", released, "--jobs", "1"]
+    assert main([*command, "--json", str(hits)]) == 0
+    assert json.loads(hits.read_text())["hits"][0]["path"] == str(path)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pallas_ros.archive import Workers, find_bags, find_recordings, is_bag_folder, run_tasks
+from pallas_ros.archive.finding import is_newer
 from pallas_ros.archive.tasks import AHEAD
 from pallas_ros.body.errors import PallasError
 
@@ -137,3 +138,27 @@ def test_one_bag_is_one_bag(tmp_path: Path, names: tuple[str, ...]) -> None:
         (tmp_path / name).touch()
     assert is_bag_folder(tmp_path)
     assert find_recordings(tmp_path) == [tmp_path]
+
+
+@pytest.mark.parametrize("address", ["tls://127.0.0.1:9", "ucx://127.0.0.1:9"])
+def test_a_protocol_that_is_not_set_up_is_reported(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: Dask raises TypeError without certificates."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("pallas_ros.archive.tasks.CONNECT_S", 0.5)
+    with pytest.raises(PallasError, match="no Dask scheduler answers"):
+        list(run_tasks([1], work, Workers(scheduler=address)))
+
+
+def test_a_dangling_link_in_a_bag_is_ignored(tmp_path: Path) -> None:
+    """Regression: it stopped the work on all recordings."""
+    bag = tmp_path / "bag"
+    bag.mkdir()
+    (bag / "bag_0.mcap").touch()
+    (bag / "gone").symlink_to(tmp_path / "nothing")
+    made = tmp_path / "made.html"
+    made.touch()
+    assert is_newer(made, bag)
+    os.utime(made, (1, 1))
+    assert not is_newer(made, bag)

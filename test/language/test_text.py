@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -220,3 +220,119 @@ def test_descriptions_of_clips(tmp_path: Path) -> None:
     (wave,) = known.of(Clip("bandai_namco", "x", "wave-left-hand", "happy"))
     assert "a person waves the left hand happily" in wave.phrasings
     assert label_descriptions("no-such-label") == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"eos_token_id": None}, "not the configuration"),
+        ({"eos_token_id": float("inf")}, "not the configuration"),
+        ({"num_hidden_layers": float("inf")}, "not the configuration"),
+        ({"num_attention_heads": None}, "not the configuration"),
+        ({"num_attention_heads": 32}, "heads"),
+        ({"layer_norm_eps": float("inf")}, "not possible"),
+    ],
+)
+def test_invalid_configurations_are_one_sentence(
+    tmp_path: Path, changed: dict[str, object], match: str
+) -> None:
+    folder = tiny_clip(tmp_path / "clip")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"].update(changed)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PallasError, match=match):
+        TextEncoder(folder)
+
+
+def test_a_configuration_without_text_is_one_sentence(tmp_path: Path) -> None:
+    folder = tiny_clip(tmp_path / "clip")
+    (folder / "config.json").write_text('{"model_type": "clip", "text_config": null}')
+    with pytest.raises(PallasError, match="not the configuration"):
+        TextEncoder(folder)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("position", 5), ("token", 4)])
+def test_tables_that_are_too_small_are_refused(tmp_path: Path, name: str, rows: int) -> None:
+    folder = tiny_clip(tmp_path / "clip")
+    tensors = load_file(folder / "model.safetensors")
+    key = f"text_model.embeddings.{name}_embedding.weight"
+    tensors[key] = np.ascontiguousarray(tensors[key][:rows])
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(PallasError, match=f"{rows} (positions|words)"):
+        TextEncoder(folder)
+
+
+def replacing(pattern: dict[str, str], content: str) -> dict[str, object]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"normalizer": replacing({"String": "c"}, "cc")},
+        {"normalizer": replacing({"String": "c"}, "\ufdfa")},
+        {"normalizer": replacing({"Regex": "x*"}, " ")},
+        {"normalizer": {"type": "Prepend", "prepend": "c"}},
+        {"normalizer": {"type": "ByteLevel"}},
+        {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}] * 17}},
+        {"normalizer": 3},
+        {
+            "pre_tokenizer": {
+                "type": "Sequence",
+                "pretokenizers": [
+                    {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}
+                ]
+                * 2,
+            }
+        },
+        {
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 1000,
+                "pair": [],
+                "special_tokens": {},
+            }
+        },
+    ],
+)
+def test_tokenizers_that_multiply_a_text_are_refused(
+    tmp_path: Path, changed: dict[str, object]
+) -> None:
+    """Regression: twenty replacements of c by cc made a text of a gigabyte."""
+    folder = tiny_clip(tmp_path / "clip")
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    with pytest.raises(PallasError, match=r"not supported|too many steps"):
+        TextEncoder(folder)
+
+
+def test_the_steps_of_clips_tokenizer_are_taken(tmp_path: Path) -> None:
+    folder = tiny_clip(tmp_path / "clip")
+    path = folder / "tokenizer.json"
+    pattern = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    changed = {
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [
+                {"type": "NFC"},
+                replacing({"Regex": r"\s+"}, " "),
+                {"type": "Lowercase"},
+            ],
+        },
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {
+                    "type": "Split",
+                    "pattern": {"Regex": pattern},
+                    "behavior": "Removed",
+                    "invert": True,
+                },
+                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True},
+            ],
+        },
+    }
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    assert TextEncoder(folder).tokens(["Walk Left"]).words == (
+        ("<start>", "walk", "left", "<end>"),
+    )

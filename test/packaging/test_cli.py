@@ -3,6 +3,7 @@
 Its subcommands have separate tests.
 """
 
+import io
 import os
 import subprocess
 import sys
@@ -205,3 +206,13 @@ def test_output_into_a_closed_pipe_is_no_fault():
     )
     assert found.stderr == ""
     assert found.returncode in (0, 141)
+
+
+@pytest.mark.usefixtures("say")
+def test_names_that_are_not_utf8_are_escaped(monkeypatch: pytest.MonkeyPatch):
+    """Regression: printing them raised UnicodeEncodeError."""
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "utf-8"))
+    assert cli.main(["say", "a\udcff"]) == 0
+    sys.stdout.flush()
+    assert out.getvalue().startswith(rb"a\udcff")

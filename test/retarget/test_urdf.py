@@ -1,5 +1,6 @@
 """URDF files of users: each is loaded, or one sentence names the error and the joint."""
 
+import os
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -31,6 +32,7 @@ from hpstm_ros.retarget.urdf import example_folder
 from hpstm_ros.teleoperation import guard_of
 from hpstm_ros.teleoperation.recorded import describe, retarget_motion
 from pallas_ros.body.errors import PallasError
+from pallas_ros.cli import main
 
 
 def test_a_joint_and_a_link_may_share_a_name(tmp_path: Path) -> None:
@@ -433,3 +435,14 @@ def test_a_bare_humanoid_follows_without_editing() -> None:
     figures = result.figures()
     assert result.violations == []
     assert figures["hand_error_mean_mm"] < 30
+
+
+def test_a_description_is_written_in_place_of_the_old_file(tmp_path: Path) -> None:
+    """Regression: the old file was overwritten in place, so that an error could leave a part."""
+    out = tmp_path / "arm.yaml"
+    out.write_text("old")
+    os.link(out, tmp_path / "other.yaml")
+    urdf = write(tmp_path, with_fingers())
+    assert main(["retarget", "--robot", str(urdf), "--describe", str(out)]) == 0
+    assert out.read_text() != "old"
+    assert (tmp_path / "other.yaml").read_text() == "old"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pallas_ros.bags import BagWriter
+from pallas_ros.bags import Bag, BagWriter
 from pallas_ros.bags.types import _known_types, message_definition
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
@@ -28,10 +28,11 @@ from pallas_ros.imu.motions import demo_motion
 from pallas_ros.messages.decode import header_stamp
 from pallas_ros.view.curve import KEEP, Curve, Distribution
 from pallas_ros.view.export import Z_UP_TO_Y_UP, write_bvh, write_csv
-from pallas_ros.view.measure import measure
+from pallas_ros.view.measure import JOINTS as JOINTS_SHOWN
+from pallas_ros.view.measure import Session, _Reader, measure
 from pallas_ros.view.moments import BagFile
 from pallas_ros.view.page import Written, write_index
-from pallas_ros.view.report import write_report
+from pallas_ros.view.report import _arm, write_report
 
 ARM_TOPICS = {
     "/joint_states": "sensor_msgs/msg/JointState",
@@ -455,3 +456,16 @@ def test_bag_and_motion_file_through_the_command(
         run = subprocess.run(command, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         assert f"{frames} frames at 60 Hz" in run.stdout
+
+
+def test_of_many_joints_a_few_are_shown(bag: Path) -> None:
+    """Regression: each joint had a plot, without a limit."""
+    session = Session(bag, 1.0, "")
+    reader = _Reader(Bag(bag), session)
+    names = [f"joint{i}" for i in range(5000)]
+    for time in (0.0, 1.0):
+        reader._add_joints(session.joints, time, names, np.zeros(5000))
+    assert len(session.joint_names) == JOINTS_SHOWN
+    html = _arm(session, None)
+    assert html.count("<svg") == JOINTS_SHOWN
+    assert f"{5000 - JOINTS_SHOWN} more joints are not shown" in html

@@ -422,3 +422,11 @@ def test_what_the_browser_holds_is_the_frame_though_only_changes_are_sent(
         assert not any(handle.visible for handle in viewer._body.handles)
     finally:
         viewer.close()
+
+
+def test_a_token_that_is_not_utf8_is_refused() -> None:
+    """Regression: comparing it raised UnicodeEncodeError."""
+    access = Access("127.0.0.1", "abcd1234efgh")
+    headers = [("Host", "127.0.0.1:80"), ("Cookie", "pallas_token=abcd\udcff")]
+    assert access.judge("/", headers).status == 403
+    assert access.judge("/?token=abcd\udcff", headers).status == 403

@@ -13,14 +13,24 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from hpstm_ros.language.encoder import TextEncoder, checked
-from hpstm_ros.language.features import encode_features
+from hpstm_ros.language.features import FEATURES, encode_features
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource
-from pallas_ros.runtime import open_stream
+from pallas_ros.runtime import Sizes, check_tensors, open_stream
 
 from .movement import FRAMES, Movement, movement, padded, windows
-from .scene import BOXES, Box, SceneInputs, box_arrays, scene_inputs
+from .movement import WIDTH as MOVEMENT_WIDTH
+from .scene import (
+    BOXES,
+    MEETING_WIDTH,
+    NEED_WIDTH,
+    SHAPE_WIDTH,
+    Box,
+    SceneInputs,
+    box_arrays,
+    scene_inputs,
+)
 
 F32 = NDArray[np.float32]
 
@@ -28,6 +38,20 @@ MODEL: Final = "models/alignment.onnx"
 _BATCH: Final = 16
 _STEP: Final = 10
 """Frames (1 s) between the starts of the windows of a motion."""
+_INPUTS: Final[dict[str, Sizes]] = {
+    "sentence": ("width",),
+    "features": (len(FEATURES),),
+    "movement": (FRAMES, MOVEMENT_WIDTH),
+    "valid": (FRAMES,),
+    "shapes": (BOXES, SHAPE_WIDTH),
+    "labels": (BOXES, "width"),
+    "meetings": (BOXES, MEETING_WIDTH),
+    "there": (BOXES,),
+    "need": (NEED_WIDTH,),
+}
+_OUTPUTS: Final[dict[str, Sizes]] = dict.fromkeys(
+    ("text", "motion", "scene", "text_motion", "motion_scene"), ("dim",)
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +84,7 @@ class Aligner:
         self._stream = open_stream(
             path, "onnxruntime", _BATCH, expect={"kind": "alignment", "frames": FRAMES}
         )
+        check_tensors(path, self._stream, _INPUTS, _OUTPUTS)
         self._one_at_a_time = threading.Lock()
         self.calibration = _calibration(self._stream.metadata, path)
         self.sha256 = str(self._stream.metadata.get("sha256", ""))
@@ -73,6 +98,11 @@ class Aligner:
             PallasError: the model or the encoder cannot be used.
         """
         return _default()
+
+    @property
+    def width(self) -> int:
+        """Size of the embeddings."""
+        return self._stream.outputs["motion"][1]
 
     @property
     def encoder(self) -> TextEncoder:

@@ -19,6 +19,8 @@ F32 = NDArray[np.float32]
 BOXES: Final = 12
 """Maximum number of boxes that the network uses: those nearest to the body."""
 MAX_BOXES: Final = 100_000
+MAX_YAW: Final = 1000.0
+"""rad, maximum yaw of a box."""
 SHAPE_WIDTH: Final = 8
 MEETING_WIDTH: Final = 13
 NEED_WIDTH: Final = 4
@@ -59,12 +61,15 @@ class Box:
         """Reject invalid boxes.
 
         Raises:
-            ValueError: a number is not finite, a size not positive, or the label empty.
+            ValueError: a number is not finite or too large, a size not positive, or the label
+                empty.
         """
         if not np.isfinite((*self.centre, *self.size, self.yaw)).all():
             raise ValueError("a number is not finite")
         if min(self.size) <= 0 or max(np.abs((*self.centre, *self.size))) > 1e4:
             raise ValueError("sizes must be above 0, and no number may exceed 10000 m")
+        if abs(self.yaw) > MAX_YAW:
+            raise ValueError(f"yaw may not exceed {MAX_YAW:g} rad")
         if not any(c.isalnum() for c in self.label) or len(self.label) > 80:
             raise ValueError("a label must have 1 to 80 characters")
 

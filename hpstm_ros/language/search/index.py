@@ -6,6 +6,7 @@ atomically; if the folder of the recording is not writable, it is stored in the 
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def open_index(path: str | Path, aligner: Aligner, rebuild: bool = False) -> Ind
     key = _key(path, aligner)
     if not rebuild:
         for place in _places(path):
-            found = _load(place, path, key)
+            found = _load(place, path, key, aligner.width)
             if found is not None:
                 return found
     made = _make(path, aligner)
@@ -115,7 +116,7 @@ def index_path(path: str | Path) -> Path:
 
 def _places(path: Path) -> list[Path]:
     beside = index_path(path)
-    name = hashlib.sha256(str(beside).encode()).hexdigest()[:24]
+    name = hashlib.sha256(os.fsencode(beside)).hexdigest()[:24]
     return [beside, cache_folder() / "indices" / f"{name}.npz"]
 
 
@@ -129,7 +130,7 @@ def _key(path: Path, aligner: Aligner) -> str:
     return json.dumps([_LAYOUT, aligner.sha256, stamps])
 
 
-def _load(place: Path, path: Path, key: str) -> Index | None:
+def _load(place: Path, path: Path, key: str, width: int) -> Index | None:
     if not place.is_file():
         return None
     try:
@@ -139,7 +140,11 @@ def _load(place: Path, path: Path, key: str) -> Index | None:
         start, end, vectors = (arrays[name] for name in ("start_s", "end_s", "vectors"))
     except (PallasError, KeyError):
         return None  # damaged: made again
-    if not len(start) == len(end) == len(vectors) or vectors.dtype != np.float16:
+    if vectors.shape != (start.size, width) or vectors.dtype != np.float16 or not start.size:
+        return None
+    if any(times.shape != (start.size,) or times.dtype.kind != "f" for times in (start, end)):
+        return None
+    if not all(np.isfinite(values).all() for values in (start, end, vectors)):
         return None
     return Index(path, start.astype(np.float64), end.astype(np.float64), vectors, cached=True)
 
