@@ -23,11 +23,13 @@ from pallas_ros.files.weights import weights_metadata
 from pallas_ros.model.gru import GruConfig, GruPallas
 from pallas_ros.model.pallas import Pallas
 from pallas_ros.motion_files import Overrides, add_options, overrides_from
+from pallas_ros.train import processes
 from pallas_ros.train.config import TrainingConfig, read_config
-from pallas_ros.train.loop import device, fast_bfloat16, fit, start_processes
+from pallas_ros.train.loop import device, fast_bfloat16, fit
 from pallas_ros.train.losses import pallas_loss
 from pallas_ros.train.selection import clips_of, part_of
 
+WEIGHTS = "model.safetensors"
 PLAIN = AugmentationSettings(
     retime=0,
     mirror=0,
@@ -126,6 +128,8 @@ def train(
 ) -> Path:
     """Train with a configuration file; return the path of the weights, ``OUT/model.safetensors``.
 
+    Under ``torchrun``, the first process writes them.
+
     Args:
         config_path: the configuration.
         data: folder of packs, or of motion files.
@@ -137,7 +141,7 @@ def train(
         PallasError: a file is invalid, or ``init`` is not the network of the configuration.
     """
     config = read_config(config_path)
-    rank = start_processes()
+    rank = processes.start()
     torch.manual_seed(config.loop.seed)
     library = MotionLibrary.open(data, overrides=overrides)
     clips = _training_clips(library, config)
@@ -152,7 +156,7 @@ def train(
         start_from(model, init)
     model = model.to(where)
     model.mixed_precision = fast_bfloat16()
-    noise = torch.Generator().manual_seed(config.loop.seed + 1)
+    noise = torch.Generator().manual_seed(config.loop.seed + 1 + 1000 * rank)
     print(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips,"
         f" {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}"
@@ -170,6 +174,8 @@ def train(
 
     folder = Path(out)
     trained = fit(model, sampler, loss, config.loop, folder, validate, sampler.generator).cpu()
+    if rank != 0:
+        return folder / WEIGHTS
     return _release(cast(Pallas, trained), config, library, clips, folder, init)
 
 
@@ -211,7 +217,7 @@ def _release(
         "licence": licence,
         "deviation_margin": [round(float(m), 4) for m in margin],
     }
-    return save_model(model, folder / "model.safetensors", said)
+    return save_model(model, folder / WEIGHTS, said)
 
 
 @torch.no_grad()
@@ -270,7 +276,7 @@ def recalibrate(
     scale_deviations(model, margin)
     Path(out).mkdir(parents=True, exist_ok=True)
     stated = {"deviation_margin": [round(float(m), 4) for m in margin]}
-    return save_model(model, Path(out) / "model.safetensors", {**document, **stated})
+    return save_model(model, Path(out) / WEIGHTS, {**document, **stated})
 
 
 @torch.no_grad()
@@ -366,6 +372,8 @@ def run(args: argparse.Namespace) -> int:
         if args.calibrate_only
         else train(resource(args.config), args.data, args.out, overrides, args.init)
     )
+    if processes.rank() != 0:
+        return 0
     with torch.no_grad():
         onnx = export(path, path.with_suffix(".onnx")) if load_kind(path) == "pallas" else None
     print(f"trained weights in {path}" + (f", streaming model in {onnx}" if onnx else ""))
