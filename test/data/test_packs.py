@@ -3,6 +3,7 @@ and clips belong to the published splits.
 """
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -295,3 +296,50 @@ def test_a_clip_of_three_frames_and_another_skeleton_are_named(tmp_path: Path) -
     tiny_full_pack(tmp_path, joint_names=np.array([f"j{i}" for i in range(19)]))
     with pytest.raises(PallasError, match=r"cmu_full\.npz: its skeleton is not that of the pack"):
         importers.Pack.open(tmp_path, "cmu_full")
+
+
+def _with(values: np.ndarray, at: int, value: float) -> np.ndarray:
+    changed = values.astype(float)
+    changed.reshape(-1)[at] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "what"),
+    [
+        ("start", lambda x: x[:2], r"'start' has shape \(2,\)"),
+        ("start", lambda x: x * 0.5, "'start' is of type float64, must be whole numbers"),
+        ("start", lambda x: x + 5, "clip '02_01' has 90 frames from frame 185"),
+        ("fps", lambda _: np.float32(0), "'fps' is 0"),
+        ("fps", lambda _: np.float32(np.nan), "'fps' is nan"),
+        ("fps", lambda _: np.array("30"), "'fps' is of type"),
+        ("fps", lambda _: np.array([]), "'fps' has shape"),
+        ("quat_xyz", lambda x: x[:, :5], "'quat_xyz' has shape"),
+        ("quat_xyz", lambda x: _with(x, 7, np.nan), "'quat_xyz' is of type float64"),
+        ("quat_xyz", lambda x: x[:0], "no frame"),
+        ("translation_cm", lambda x: x[:-1], "'translation_cm' has shape"),
+        ("translation_cm", lambda x: _with(x, 300, np.nan), "in clip '15_01'"),
+        ("translation_cm", lambda x: _with(x, 300, np.inf), "in clip '15_01'"),
+        ("subject", lambda x: x[:2], "'subject' has shape"),
+        ("content", lambda x: x[:0], "'content' has shape"),
+        ("offsets_cm", lambda x: _with(x, 4, np.nan), "'offsets_cm' contains NaN"),
+        ("offsets_cm", lambda x: x * 0, "legs of no length"),
+        ("tpose_quat_xyz", lambda x: x[:3], "'tpose_quat_xyz' has shape"),
+        ("parents", lambda x: x * 0, "'parents' of joint 0"),
+        ("parents", lambda x: x[::-1], "'parents' of joint 0"),
+        ("parents", lambda x: x - 1, "'parents' of joint 0"),
+        ("native_hz", lambda x: x[:0], "'native_hz' has shape"),
+        ("native_hz", lambda x: _with(x, 1, np.nan), "'native_hz' of clip '15_01' is nan"),
+        ("clip", lambda x: x[:0], "no clip"),
+    ],
+)
+def test_bad_arrays_are_named_in_one_sentence(
+    tmp_path: Path, key: str, change: Callable[[np.ndarray], np.ndarray], what: str
+) -> None:
+    """Regression: they ended in tracebacks, or in motion that is not finite."""
+    tiny_full_pack(tmp_path)
+    good = importers.Pack.open(tmp_path, "cmu_full").arrays[key]
+    tiny_full_pack(tmp_path, **{key: change(good)})
+    with pytest.raises(PallasError, match=what) as error:
+        importers.Pack.open(tmp_path, "cmu_full")
+    assert "cmu_full.npz" in str(error.value) and "\n" not in str(error.value)
