@@ -24,6 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.settings import check_ranges
 from pallas_ros.train import processes
 
 Loss = Callable[[nn.Module, Any], tuple[Tensor, dict[str, float]]]
@@ -35,7 +36,7 @@ class LoopSettings:
     """Settings of the training loop.
 
     Attributes:
-        steps: number of steps; the schedule extends over them.
+        steps: number of steps; the schedule extends over them. Nothing is trained if 0.
         minutes: maximum duration (0: unlimited); the schedule then ends with whichever limit is
             reached first.
         learning_rate: peak value.
@@ -45,6 +46,9 @@ class LoopSettings:
         average: decay of the moving average of the weights.
         validate_every: steps between validations.
         seed: of weights and data.
+
+    Raises:
+        ValueError: a setting is out of range.
     """
 
     steps: int = 4000
@@ -56,6 +60,21 @@ class LoopSettings:
     average: float = 0.998
     validate_every: int = 250
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_ranges(
+            self,
+            steps=(0, 1e9),
+            minutes=(0, 1e6),
+            learning_rate=(1e-9, 1),
+            warm_up=(1, 1e9),
+            weight_decay=(0, 10),
+            clip=(1e-9, 1e9),
+            average=(0, 0.999999),
+            validate_every=(1, 1e9),
+            seed=(0, 1e9),
+        )
 
 
 def device() -> torch.device:
@@ -94,6 +113,8 @@ class Run:
     def progress(self) -> float:
         """Completed fraction of the run, 0 to 1."""
         s = self.settings
+        if s.steps == 0:
+            return 1.0
         return max(self.step / s.steps, self.seconds / (60 * s.minutes) if s.minutes else 0.0)
 
     def learning_rate(self) -> float:

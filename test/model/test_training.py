@@ -296,6 +296,17 @@ def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: 
         ("model: [1]", "model"),
         ("loop: {steps: many}", "steps"),
         ("- model", "mapping"),
+        ("loop: {steps: 0}", "loop: steps is 0"),
+        ("loop: {steps: -3}", "loop: steps is -3, must be from 0 to 1e"),
+        ("loop: {validate_every: 0}", "validate_every is 0, must be from 1"),
+        ("loop: {warm_up: 0}", "warm_up is 0, must be from 1"),
+        ("loop: {minutes: -1}", "minutes is -1, must be from 0"),
+        ("loop: {learning_rate: 0}", "learning_rate is 0, must be from"),
+        ("loop: {average: 1.0}", "average is 1, must be from 0"),
+        ("loop: {clip: -1.0}", "clip is -1, must be from"),
+        ("loop: {seed: -1}", "seed is -1, must be from 0"),
+        ("data: {frames: 1}", "data: frames is 1, must be from 16"),
+        ("data: {batch: 0}", "data: batch is 0, must be from 1"),
     ],
 )
 def test_bad_configurations_are_named(tmp_path: Path, text: str, what: str) -> None:
