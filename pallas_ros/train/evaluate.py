@@ -93,7 +93,7 @@ def network(path: Path) -> Method:
     """A trained network as a method, run in chunks with state, as when streaming."""
     from pallas_ros.model.step import PallasStep
 
-    model = PallasStep(load_model(path)).model
+    model = PallasStep(load_model(path, older=True)).model
 
     def run(imu: Tensor, extra: Tensor | None = None) -> Estimate:
         state = None
