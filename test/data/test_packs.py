@@ -2,6 +2,7 @@
 and clips belong to the published splits.
 """
 
+import importlib.util
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from pallas_ros.body.kinematics import forward_kinematics, to_local
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data import packs as importers
+from pallas_ros.data.library import MotionLibrary
 from pallas_ros.data.retargeting import LIMB_BONES, resample
 from pallas_ros.data.splits import UNSEEN_CONTENTS, split_of
 
@@ -227,6 +229,30 @@ def test_shins_of_people_who_stand_are_upright(packs: Path, pack: str) -> None:
         lean.append(np.degrees(np.arctan2(shin[stands, 0], shin[stands, 2])))
     assert len(lean[0]) > 100
     assert 0 < np.median(np.concatenate(lean)) < 8
+
+
+FARTHER_APART = {
+    "stand: spine1, forward lean": 4.5,
+    "stand: head, forward lean": 6.0,
+    "stand: hip, forward lean": 4.0,
+    "hanging: right upper arm, outward": 4.0,
+}
+"""Degrees, of medians that differ by more than 3 degrees (docs/evidence/body.md)."""
+
+
+def test_medians_of_resting_segments_agree_between_packs(packs: Path) -> None:
+    file = Path(__file__).resolve().parents[2] / "tools" / "compare_packs.py"
+    spec = importlib.util.spec_from_file_location("compare_packs", file)
+    assert spec and spec.loader
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    library = MotionLibrary.open(packs)
+    columns = [tool.figures(*tool.frames(library, pack)) for pack in importers.PACKS]
+    resting = [name for name in columns[0] if name.startswith(("stand:", "hanging:"))]
+    assert set(FARTHER_APART) < set(resting) and len(resting) == 14
+    for name in resting:
+        apart = np.ptp([column[name] for column in columns])
+        assert apart < FARTHER_APART.get(name, 3.0), name
 
 
 def test_splits_by_subject_are_the_published_ones() -> None:
