@@ -29,7 +29,7 @@ def check_pack(path: Path, arrays: Arrays) -> None:
     frames = len(np.atleast_1d(arrays["quat_xyz"]))
     if not (joints and clips and frames):
         raise PallasError(f"{path}: the pack contains no clip, no frame or no joint")
-    for key, kind, shapes in (
+    wanted: tuple[tuple[str, str, list[tuple[int, ...]]], ...] = (
         ("joint_names", WORDS, [(joints,)]),
         ("clip", WORDS, [(clips,)]),
         ("parents", WHOLE, [(joints,)]),
@@ -44,7 +44,8 @@ def check_pack(path: Path, arrays: Arrays) -> None:
         ("subject", ANY, [(clips,)]),
         ("style", ANY, [(clips,)]),
         ("native_hz", NUMBERS, [(clips,)]),
-    ):
+    )
+    for key, kind, shapes in wanted:
         if key in arrays:
             _check_array(path, key, arrays[key], kind, shapes)
     _check_parents(path, arrays)

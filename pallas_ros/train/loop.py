@@ -278,12 +278,9 @@ def fit(
             bar.update()
             bar.set_postfix(loss=f"{current:.4f}", done=f"{100 * run.progress:.0f}%", refresh=False)
             if writer and run.step % 20 == 0:
-                for name, figure in {
-                    "loss": current,
-                    "gradient": norm,
-                    "learning_rate": run.learning_rate(),
-                    **figures,
-                }.items():
+                rate = run.learning_rate()
+                logged = {"loss": current, "gradient": norm, "learning_rate": rate, **figures}
+                for name, figure in logged.items():
                     writer.add_scalar(f"train/{name}", figure, run.step)
             if run.step % settings.validate_every == 0 or run.progress >= 1.0:
                 if writer:
