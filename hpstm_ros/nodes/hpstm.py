@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pallas.msg import BodyPose
@@ -11,6 +10,7 @@ from hpstm_ros.smoothing.bodies import Bodies, method_for
 from hpstm_ros.smoothing.smoother import SmootherSettings
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
+from pallas_ros.body.resources import expanded
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
 from pallas_ros.ros.body_intake import BodyIntake, body_intake, strangers_remark
 from pallas_ros.ros.node import Health, PallasNode
@@ -48,9 +48,7 @@ class HpstmNode(PallasNode):
             least_confidence=s["least_confidence"],
             bridge_s=s["bridge_s"],
         )
-        self._built = Bodies(
-            settings, Path(s["bones_file"]).expanduser() if s["bones_file"] else None
-        )
+        self._built = Bodies(settings, expanded(s["bones_file"]) if s["bones_file"] else None)
         self._publisher = self.advertise(BodyPose, TOPIC_HPSTM_BODY)
         self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True, intake=self._intake)
         self.every(1 / MODEL_RATE_HZ, self._on_time)

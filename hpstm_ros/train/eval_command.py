@@ -10,7 +10,7 @@ from hpstm_ros.smoothing.smoother import SmootherSettings
 from hpstm_ros.train import baselines
 from hpstm_ros.train.evaluate import Evaluation, Row
 from hpstm_ros.train.export import export, load_model
-from hpstm_ros.train.trials import trials
+from hpstm_ros.train.trials import require, trials
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.resources import resource
@@ -81,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     if args.tune is not None:
         return _tune(library, args.tune or baselines.NAMES)
+    if args.count < 1:
+        raise PallasError(f"--count {args.count}: give at least 1 motion per split")
+    for split in args.splits:
+        require(library, split)
     evaluation = Evaluation(
         library,
         SmootherSettings(model=args.model, backend=args.backend),
@@ -160,9 +164,13 @@ def _beside(
     )
 
 
+def _interval(row: Row) -> str:
+    return f" [{row['low']:.3f}, {row['high']:.3f}]" if "low" in row else ""
+
+
 def _print(rows: list[Row]) -> None:
     for row in rows:
         print(
             f"{row['name']:24s} {row['case']:44s} {row['metric']:26s} {row['value']:12.3f}"
-            f" {row['unit']}"
+            f" {row['unit']:6s}{_interval(row)}"
         )

@@ -21,6 +21,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.train.measures import ClipFigures, bootstrap
 
 F64 = NDArray[np.float64]
 Row = dict[str, Any]
@@ -84,7 +85,8 @@ def stream(smoother: Smoother, points: F64) -> Smoothed:
 
 
 class Evaluation:
-    """Collects rows, one per figure (docs/guide/conventions.md).
+    """Collects rows, one per figure (docs/guide/conventions.md), with 95 % intervals from a
+    bootstrap over trials.
 
     Args:
         library: of motions.
@@ -162,19 +164,12 @@ class Evaluation:
                 error = np.linalg.norm(smoothed.positions - trial.truth[:180], axis=-1)[
                     SETTLE_FRAMES:
                 ]
-                errors.append(error[np.isfinite(error).all(-1)])
-            self._add(
-                "hpstm",
-                f"{split},lookahead={lookahead}",
-                "mpjpe_bones_unknown_mm",
-                1e3 * float(np.concatenate(errors).mean()),
-                "mm",
-            )
+                errors.append(1e3 * error[np.isfinite(error).all(-1)])
+            case = f"{split},lookahead={lookahead}"
+            self._add_mean("hpstm", case, "mpjpe_bones_unknown_mm", errors, "mm")
         known = [(self._bones_of(trial), trial.bones) for trial in clips]
-        off = [
-            np.abs(bones.lengths - true)[1:].mean() for bones, true in known if bones is not None
-        ]
-        self._add("hpstm", split, "bone_length_error_mm", 1e3 * float(np.mean(off)), "mm")
+        off = [1e3 * np.abs(bones.lengths - true)[1:] for bones, true in known if bones is not None]
+        self._add_mean("hpstm", split, "bone_length_error_mm", off, "mm")
 
     def failures(self, split: str, count: int) -> None:
         """Evaluate each failure separately: worst error and recovery time."""
@@ -223,14 +218,9 @@ class Evaluation:
                     ]
                     for n in (lookahead, lookahead + 1)
                 )
-                apart.append(np.linalg.norm(now[: len(later)] - later[: len(now)], axis=-1).ravel())
-            self._add(
-                "hpstm",
-                f"{split},lookahead={lookahead}",
-                "flicker_mm",
-                1e3 * float(np.concatenate(apart).mean()),
-                "mm",
-            )
+                apart.append(1e3 * np.linalg.norm(now[: len(later)] - later[: len(now)], axis=-1))
+            case = f"{split},lookahead={lookahead}"
+            self._add_mean("hpstm", case, "flicker_mm", apart, "mm")
 
     def _smooth(self, trial: Trial, points: F64, lookahead: int) -> Smoothed:
         """Smooth a trial with known bone lengths."""
@@ -255,15 +245,15 @@ class Evaluation:
         return self._bones[trial.name]
 
     def _accuracy(self, name: str, case: str, estimates: list[F64], clips: list[Trial]) -> None:
-        """Means over trials, weighted by the number of frames."""
+        """Add means over trials, weighted by the number of frames."""
         figures = [
             measures.accuracy(e[SETTLE_FRAMES:], t.truth[SETTLE_FRAMES : len(e)])
             for e, t in zip(estimates, clips, strict=True)
         ]
         weights = [len(e) for e in estimates]
         for metric in figures[0]:
-            value = float(np.average([f[metric][0] for f in figures], weights=weights))
-            self._add(name, case, metric, value, figures[0][metric][1])
+            sums = [(f[metric][0] * n, float(n)) for f, n in zip(figures, weights, strict=True)]
+            self._add_sums(name, case, metric, sums, figures[0][metric][1])
 
     def _uncertainty(
         self, case: str, smoothed: list[Smoothed], clips: list[Trial], lookahead: int
@@ -276,8 +266,13 @@ class Evaluation:
                     s.positions[keep], t.truth[keep], s.covariance[keep]
                 ).ravel()
             )
-        for metric, (value, unit) in measures.coverage(np.concatenate(distances)).items():
-            self._add(self._name, case, metric, value, unit)
+        shares = [measures.coverage(d) for d in distances]
+        for metric, (_, unit) in shares[0].items():
+            sums = [
+                (share[metric][0] * d.size, float(d.size))
+                for share, d in zip(shares, distances, strict=True)
+            ]
+            self._add_sums(self._name, case, metric, sums, unit)
 
     def _aftermath(
         self,
@@ -300,9 +295,25 @@ class Evaluation:
                 )
         if not figures:
             return
-        worst, frames = np.mean(figures, axis=0)
-        self._add(name, case, "worst_error_mm", float(worst), "mm")
-        self._add(name, case, "recovery_ms", 1e3 * float(frames) / MODEL_RATE_HZ, "ms")
+        worst = [(float(one[0]), 1.0) for one in figures]
+        recovery = [(1e3 * float(one[1]) / MODEL_RATE_HZ, 1.0) for one in figures]
+        self._add_sums(name, case, "worst_error_mm", worst, "mm")
+        self._add_sums(name, case, "recovery_ms", recovery, "ms")
+
+    def _add_mean(self, name: str, case: str, metric: str, values: list[F64], unit: str) -> None:
+        """Add the mean of arrays, one per trial; nothing if there are none."""
+        sums = [(float(v.sum()), float(v.size)) for v in values]
+        if sums:
+            self._add_sums(name, case, metric, sums, unit)
+
+    def _add_sums(
+        self, name: str, case: str, metric: str, sums: list[tuple[float, float]], unit: str
+    ) -> None:
+        """Add a mean over trials, given as (sum, weight), with its interval."""
+        clips = [ClipFigures({metric: pair}) for pair in sums]
+        value, low, high = bootstrap(clips, metric)
+        self._add(name, case, metric, value, unit)
+        self.rows[-1] |= {"low": round(low, 4), "high": round(high, 4)}
 
     def _add(self, name: str, case: str, metric: str, value: float, unit: str) -> None:
         self.rows.append(

@@ -49,7 +49,8 @@ def start_from(model: nn.Module, trained: nn.Module, path: str | Path) -> None:
 def save_both(
     model: nn.Module, step: nn.Module, folder: str | Path, name: str, document: dict[str, Any]
 ) -> Path:
-    """Write ``<name>.safetensors`` and ``<name>.onnx``, each whole or not at all.
+    """Write ``<name>.safetensors`` and ``<name>.onnx``, each whole or not at all; the model moves
+    to the CPU.
 
     Args:
         model: whose weights are kept.
@@ -61,6 +62,8 @@ def save_both(
     Returns:
         The path of the ``.onnx``.
     """
+    model.cpu()
+    step.cpu()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f".{name}.{os.getpid()}.safetensors"

@@ -11,6 +11,7 @@ from hpstm_ros.train.training import TrainingSettings, train, training_clips
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.data.licences import licence_in, licence_of, stricter
 from pallas_ros.motion_files import add_options, overrides_from
+from pallas_ros.train import processes
 
 HELP = "Train the smoother from motion data; an interrupted run resumes."
 
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.out)
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     model, figures = train(library, settings, folder)
+    if processes.rank() != 0:  # the first process of torchrun writes
+        return 0
     done = {
         run.parent.name: json.loads(run.read_text())
         for run in sorted(folder.glob("*/checkpoint.json"))

@@ -24,7 +24,8 @@ from hpstm_ros.train.released import start_from
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.data.library import LibraryClip, MotionLibrary
-from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, start_processes
+from pallas_ros.train import processes
+from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit
 
 CHECKED = (0, 2, 5, 10)
 """Look-aheads in the validation."""
@@ -172,7 +173,7 @@ def train(
 
     Resumes from ``folder``.
     """
-    rank = start_processes()
+    rank = processes.start()
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
     model = Hpstm(settings.model).to(device())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hpstm_ros.train.batches import place
 from hpstm_ros.train.noise import DESIGN_NOISE, add_noise
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS, MIRROR
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
@@ -56,7 +57,11 @@ def trials(
 
     Body heights of 1.5 to 1.95 m and 5 % deviations of segment proportions are pseudo-random,
     derived from the name of the clip; of a long clip, a part is used.
+
+    Raises:
+        PallasError: the data contain no clip for it.
     """
+    require(library, split, shortest)
     clips = [c for c in library.select(split) if np.subtract(*_whole(library, c)[::-1]) >= shortest]
     clips.sort(key=lambda c: zlib.crc32(c.name.encode()))
     by_content: dict[str, list[LibraryClip]] = {}
@@ -66,7 +71,26 @@ def trials(
     while len(picked) < count and any(by_content.values()):
         picked += [queue.pop(0) for queue in by_content.values() if queue]
     picked = picked[:count]
+    if not picked:
+        raise _missing(split, shortest)
     return [_trial(library, clip, picked[index - 1], longest) for index, clip in enumerate(picked)]
+
+
+def require(library: MotionLibrary, split: str, shortest: int = 120) -> None:
+    """Check that a split has a clip that is long enough.
+
+    Raises:
+        PallasError: the data contain none.
+    """
+    if not any(clip.stop - clip.start >= shortest for clip in library.select(split)):
+        raise _missing(split, shortest)
+
+
+def _missing(split: str, shortest: int) -> PallasError:
+    return PallasError(
+        f"the data contain no clip of at least {shortest} frames for '{split}', so it cannot be"
+        " measured; leave it out of --splits"
+    )
 
 
 def _whole(library: MotionLibrary, clip: LibraryClip) -> tuple[int, int]:

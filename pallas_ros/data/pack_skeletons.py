@@ -140,9 +140,10 @@ BENT: Turns = {
 mirrored for the right), by pack.
 
 With them, the medians of standing segments in the heading frame agree within 3 degrees between
-packs (tools/compare_packs.py): trunk and thighs are upright, feet level; the upper arm hangs 15 to
-19 degrees from the side of the chest, as in `bandai_namco` and in optical recordings. The shins of
-standing people lean 13 to 17 degrees forward in all packs (see `STRAIGHT`).
+packs, four of them within 6 (tools/compare_packs.py, docs/evidence/body.md): trunk and thighs are
+upright, feet level; the upper arm hangs 15 to 19 degrees from the side of the chest, as in
+`bandai_namco` and in optical recordings. The shins of standing people lean 13 to 17 degrees forward
+in all packs (see `STRAIGHT`).
 """
 
 SHIN_DEG = {"bandai_namco": -9.0, "cmu_actions": -10.0, "cmu_full": -10.5}

@@ -24,6 +24,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.rotations import Array
+from pallas_ros.data.pack_checks import check_pack
 from pallas_ros.data.pack_skeletons import (
     SKELETONS,
     SourceSkeleton,
@@ -93,17 +94,7 @@ def load_pack(folder: str | Path, pack: str) -> dict[str, NDArray[Any]]:
             raise PallasError(
                 f"{path}: not the motion pack '{pack}', because it contains no '{key}'"
             )
-    if not np.isfinite(arrays["translation_cm"]).all():
-        raise PallasError(
-            f"{path}: 'translation_cm' contains NaN or infinite values; repair or drop those frames"
-        )
-    frames = len(arrays["quat_xyz"])
-    for name, start, length in zip(arrays["clip"], arrays["start"], arrays["length"], strict=True):
-        if length < 4 or start < 0 or start + length > frames:
-            raise PallasError(
-                f"{path}: clip '{str(name)[:40]}' has {length} frames from frame {start} on, of "
-                f"{frames} in the pack; a clip needs at least 4, so drop it or correct its range"
-            )
+    check_pack(path, arrays)
     return arrays
 
 
@@ -138,6 +129,8 @@ class Pack:
             ) from None
         offsets = arrays["offsets_cm"].reshape(-1, len(skeleton.names), 3)[:, ends]
         leg_length = np.linalg.norm(offsets, axis=-1).sum(-1) / 100
+        if not (leg_length > 0).all():
+            raise PallasError(f"{Path(folder) / name}.npz: 'offsets_cm' has legs of no length")
         return cls(name, arrays, skeleton, leg_length, alignment)
 
     def usable(self) -> list[int]:
@@ -155,7 +148,7 @@ class Pack:
         start = int(arrays["start"][index])
         length = int(arrays["length"][index])
         frames = slice(start, start + length)
-        fps = float(arrays["fps"])
+        fps = float(arrays["fps"].reshape(-1)[0])
         q = self.skeleton.rest.to_body(source_orientations(arrays, self.skeleton, frames))
         q = rotations.multiply(q, segment_turns(self.alignment, self.name).astype(q.dtype))
         translation = arrays["translation_cm"][frames].reshape(length, -1, 3)[:, -1]

@@ -82,6 +82,8 @@ class AugmentationSettings:
     """
     extra_lost: float = 0.15
     """Chance, per optional sensor worn, that it is lost for a while."""
+    every_site: bool = False
+    """Whether all optional sensors are always worn; a subset is then exact (`Sequence.wearing`)."""
     segment_scale: float = 0.06
     error_scale: tuple[float, float] = (0.3, 1.8)
     errors: SensorErrors = field(default_factory=lambda: SensorErrors(delay=(0, 4)))
@@ -152,9 +154,8 @@ class SequenceSampler:
         # One scale of error a batch would tie the batch's samples together; the errors' own draws
         # vary enough within it.
         errors = s.errors.scaled(float(self._uniform(low, high, 1)))
-        return sense(
-            q, root, contacts, self.offsets * scale, errors, self.generator, worn=self._worn()
-        )
+        worn = None if s.every_site else self._worn()
+        return sense(q, root, contacts, self.offsets * scale, errors, self.generator, worn=worn)
 
     def _chance(self, probability: float, *shape: int) -> Tensor:
         return draws.chance(self.generator, probability, *shape)

@@ -107,7 +107,7 @@ class Sequence:
 
     def wearing(self, sites: tuple[str, ...]) -> Tensor:
         """``extra`` (B, T, 91) with only the given optional sites worn."""
-        worn = torch.tensor([float(site in sites) for site in EXTRA_SITES])
+        worn = torch.tensor([float(site in sites) for site in EXTRA_SITES]).to(self.extra)
         masked: Tensor = self.extra.unflatten(-1, (EXTRA, PER_EXTRA)) * worn[:, None]
         return masked.flatten(-2)
 

@@ -44,6 +44,18 @@ def settings(kind: type[T], values: Any, where: str, **extra: Any) -> T:
         raise PallasError(f"{where}: {error}") from None
 
 
+def check_ranges(values: Any, **ranges: tuple[float, float]) -> None:
+    """Check the numbers of a dataclass, for its ``__post_init__``; bounds are included.
+
+    Raises:
+        ValueError: a number is outside of its range; `settings` adds the file.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(values, name)
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value:g}, must be from {low:g} to {high:g}")
+
+
 def _value(kind: Any, value: Any, where: str) -> Any:
     """Convert the value to the type of its field."""
     if is_dataclass(kind) and isinstance(kind, type):

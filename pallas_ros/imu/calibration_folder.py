@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import expanded
 from pallas_ros.imu.calibration import Calibration
 
 SUFFIX = ".yaml"
@@ -23,7 +24,7 @@ class CalibrationFolder:
 
     def __init__(self, path: str | Path, overwrite: bool = False) -> None:
         """``path`` may start with ``~``."""
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.overwrite = overwrite
 
     def find(self, name: str) -> Path:

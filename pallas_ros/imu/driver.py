@@ -3,13 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import serial
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
+from pallas_ros.body.resources import expanded
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu import ports as serial_ports
@@ -70,8 +70,7 @@ class ImuDriver:
             protocol(name) for name in (list(protocols) * len(self.sites))[: len(self.sites)]
         ]
         self._ports = [
-            str(Path(port).expanduser()) if not port.startswith(serial_ports.USB) else port
-            for port in ports
+            str(expanded(port)) if not port.startswith(serial_ports.USB) else port for port in ports
         ]
         if len(set(self._ports)) < len(self._ports):
             raise PallasError("two sites have the same port: give each sensor its own")

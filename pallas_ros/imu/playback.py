@@ -1,13 +1,13 @@
 """Sources of the IMU simulator: demonstration, motion file or recording; and ground truth."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
+from pallas_ros.body.resources import expanded
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.files.npz import array_names
 from pallas_ros.imu.motions import demo_motion
@@ -37,7 +37,7 @@ def source(
     """
     if name == DEMO:
         return demo_motion(duration_s, skeleton=Skeleton.from_height(height_m))
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix.lower() == ".npz" and "linear_acceleration" in array_names(path, _WHAT):
         return load_recording(path, extra_sites=extra_sites).tracks()
     return read_motion(path)

@@ -16,6 +16,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import SITES
+from pallas_ros.body.resources import expanded
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu.ports import lock_of
 from pallas_ros.imu.protocols import Encoder, ProtocolSpec, Reading
@@ -34,7 +35,7 @@ class PseudoPort:
         Raises:
             PallasError: the link cannot be created.
         """
-        self._link = None if link is None else Path(link).expanduser()
+        self._link = None if link is None else expanded(link)
         self._master: int | None = None
         self._slave = -1
         self._device = ""

@@ -77,19 +77,28 @@ class PallasStep(nn.Module):
         return (*data, *(out.state[name] for name in self.states))
 
 
-def load_model(path: str | Path) -> Pallas:
+def load_model(path: str | Path, *, older: bool = False) -> Pallas:
     """The network of a ``.safetensors`` file, in evaluation mode.
 
+    Args:
+        path: the file.
+        older: also accept weights of version 0.2 or older, to compare with them.
+
     Raises:
-        PallasError: the file is missing, damaged, or contains another network.
+        PallasError: the file is missing, damaged, too old, or contains another network.
     """
     metadata = weights_metadata(path)
     try:
         document: dict[str, Any] = parse_json(
             metadata["pallas"], str(path), "description of a model"
         )
+        if not older and _is_older(document):
+            raise PallasError(
+                f"{path}: weights of version 0.2 or older, trained on other shins: use"
+                " models/pallas.safetensors, or train again with `pallas train pallas`"
+            )
         with safe_open(path, framework="pt") as file:
-            if document["kind"] == "pallas":  # older weights, without optional sensors
+            if document["kind"] == "pallas":  # weights of 0.1 have no optional sensors
                 document["config"].setdefault("optional_sensors", False)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model = (
@@ -108,6 +117,19 @@ def load_model(path: str | Path) -> Pallas:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise PallasError(f"{path}: not weights of PALLAS ({error})") from None
     return model.eval()
+
+
+def _is_older(document: dict[str, Any]) -> bool:
+    """Whether weights are of a version that trained on leaning shins: of 0.1, without optional
+    sensors, or of 0.2, whose settings have no ``lying``.
+    """
+    if document["kind"] != "pallas":
+        return False
+    training = document.get("training")
+    augmentation = training.get("augmentation") if isinstance(training, dict) else None
+    return "optional_sensors" not in document["config"] or (
+        isinstance(augmentation, dict) and "lying" not in augmentation
+    )
 
 
 def step_from_safetensors(path: str | Path) -> PallasStep:

@@ -3,13 +3,13 @@
 `/imu/sensors` reports which sensor is worn at which site.
 """
 
-from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Imu
 
 from pallas_ros.body.names import SITES, TOPIC_IMU, TOPIC_SENSORS
+from pallas_ros.body.resources import expanded
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
@@ -45,9 +45,7 @@ class ImuDriverNode(PallasNode):
         self._publishers_of = {
             site: self.advertise(Imu, TOPIC_IMU.format(site=site), SENSOR) for site in sites
         }
-        calibration = (
-            Calibration.load(Path(s["calibration"]).expanduser()) if s["calibration"] else None
-        )
+        calibration = Calibration.load(expanded(s["calibration"])) if s["calibration"] else None
         self._built = ImuDriver(
             ports=with_simulated(s["ports"], sites),
             protocols=s["protocols"],

@@ -27,6 +27,7 @@ from pallas_ros.body.names import (
     TOPIC_PALLAS_BODY,
     TOPIC_SENSORS,
 )
+from pallas_ros.body.resources import expanded
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.calibration_folder import CalibrationFolder
 from pallas_ros.imu.heading_reset import describe_turns
@@ -244,7 +245,7 @@ class PallasBodyNode(PallasNode):
         self._published = document
         self._calibrations.publish(String(data=document))
         if path := self.settings["save_calibration"]:
-            self._save(found, Path(path).expanduser())
+            self._save(found, expanded(path))
         for warning in found.warnings:
             self.get_logger().warning(f"calibration: {warning}")
         self.get_logger().info(f"calibrated ({found.procedure})")

@@ -26,6 +26,8 @@ MAX_BYTES = 500_000_000
 """ONNX Runtime needs several times as much memory; the released models are below 20 MB."""
 MAX_NUMBERS = 10_000_000
 """Largest input, output or state of one body; those of the released models are below 100,000."""
+OLDEST_PALLAS = "2026-11-29"
+"""Date of the first weights of PALLAS trained on upright shins."""
 UNSIGNED = "0" * 64
 """Placeholder for the file's own hash while that is computed."""
 
@@ -73,7 +75,7 @@ class ModelFile:
 
         Raises:
             PallasError: the file is missing, not a model of this package, damaged, or does not
-                match ``expect``.
+                match ``expect``, or a PALLAS of version 0.2 or older.
         """
         path = Path(path)
         data = read_bytes(path, "model file (a released .onnx)", MAX_BYTES)
@@ -99,6 +101,8 @@ class ModelFile:
         _check_hash(path, data, metadata)
         for key, value in (expect or {}).items():
             _check_fit(path, metadata, key, value)
+        if (expect or {}).get("kind") == "pallas":
+            _check_age(path, metadata)
         inputs = _shapes(path, session.get_inputs())
         outputs = _shapes(path, session.get_outputs())
         batches = {shape[0] for shape in (*inputs.values(), *outputs.values())}
@@ -214,6 +218,16 @@ def _check_fit(path: Path, metadata: Mapping[str, Any], key: str, wanted: Any) -
         f"model file {path} was made for {key} {made}, but the configuration has {wanted}: use a"
         f" model made for it or change {key}"
     )
+
+
+def _check_age(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Reject PALLAS files of 0.1, without optional sensors, and of 0.2, with leaning shins."""
+    created = metadata.get("created")
+    if not metadata.get("optional_sites") or str(created or "") < OLDEST_PALLAS:
+        raise PallasError(
+            f"model file {path} is of version 0.2 or older (created {created}): use the"
+            " models/pallas.onnx of this version, or train and export again"
+        )
 
 
 def _shapes(path: Path, tensors: list[Any]) -> dict[str, Shape]:

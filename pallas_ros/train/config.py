@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pallas_ros.body.errors import PallasError
 from pallas_ros.data.sequences import AugmentationSettings
 from pallas_ros.data.virtual_imu import SensorErrors
-from pallas_ros.files.settings import settings
+from pallas_ros.files.settings import check_ranges, settings
 from pallas_ros.files.yaml_text import load_mapping
 from pallas_ros.model.config import PallasConfig
 from pallas_ros.train.loop import LoopSettings
@@ -42,6 +42,9 @@ class TrainingConfig:
 class DataSettings:
     """The section ``data``: frames and sequences of a batch, and the selection of clips; empty
     lists: all.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     frames: int = 120
@@ -51,6 +54,10 @@ class DataSettings:
     packs: tuple[str, ...] = ()
     share: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_ranges(self, frames=(16, 100_000), batch=(1, 100_000))
+
 
 _Section = TypeVar("_Section")
 
@@ -59,7 +66,7 @@ def read_config(path: str | Path) -> TrainingConfig:
     """Read a configuration file.
 
     Raises:
-        PallasError: the file is missing, not YAML, or has an unknown key.
+        PallasError: the file is missing, not YAML, has an unknown key, or a value is out of range.
     """
     document = load_mapping(path, "training configuration")
     known = {"model", "data", "augmentation", "loss", "loop", "baseline", "deviation_margin"}
@@ -80,6 +87,9 @@ def read_config(path: str | Path) -> TrainingConfig:
         wrong = {"delay": [0, 4], **(wrong or {})}
     errors = settings(SensorErrors, wrong, f"{path}: augmentation.errors")
     data = section("data", DataSettings)
+    loop = section("loop", LoopSettings)
+    if loop.steps == 0:
+        raise PallasError(f"{path}: loop: steps is 0, must be at least 1")
     return TrainingConfig(
         model=section("model", PallasConfig),
         baseline=str(document.get("baseline", "")),
@@ -91,7 +101,7 @@ def read_config(path: str | Path) -> TrainingConfig:
         share=_share(path, data.share),
         augmentation=section("augmentation", AugmentationSettings, errors=errors),
         loss=section("loss", LossWeights),
-        loop=section("loop", LoopSettings),
+        loop=loop,
         deviation_margin=_margin(path, document.get("deviation_margin", 0.0)),
     )
 

@@ -6,6 +6,7 @@ The metrics are in `pallas_ros.train.measures`; those of half an hour of continu
 """
 
 import argparse
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from pallas_ros.geometry import rotations
 from pallas_ros.model.step import load_model
 from pallas_ros.motion_files import add_options, overrides_from
 from pallas_ros.train.baselines import mean_pose, tpose_measured
-from pallas_ros.train.inputs import real_inputs, sensed, without_acceleration
+from pallas_ros.train.inputs import SHORTEST_FRAMES, real_inputs, sensed, without_acceleration
 from pallas_ros.train.measures import (
     ClipFigures,
     Estimate,
@@ -36,7 +37,7 @@ from pallas_ros.train.measures import (
     table,
 )
 from pallas_ros.train.pictures import strips
-from pallas_ros.train.running import evaluate_running
+from pallas_ros.train.running import SHORTEST_CHAINED_FRAMES, evaluate_running
 
 HELP = "Evaluate the body network on seen, unseen and real motion, with baselines and ablations."
 
@@ -51,6 +52,10 @@ SUBSETS: dict[str, tuple[str, ...]] = {
 """Optional sensors worn, by case, all on the unseen subjects: none; shins; shins and upper arms;
 all.
 """
+FOUR_SENSORS = "sites=4"
+"""Case: another name of ``unseen_subjects``."""
+RUNNING = "running"
+RECORDING = "real_imu_60hz.npz"
 NO_ACCELERATION = "no_acceleration"
 """Case: the unseen subjects with all accelerations set to zero, to measure their contribution."""
 OTHER_STUDIO = "other_studio"
@@ -73,6 +78,7 @@ SWIMMERS = ("125", "126")
 """Unseen subjects who swim in the air, which no training subject does: a seventh of the frames."""
 DEFAULT_CASES = (
     "unseen_subjects",
+    FOUR_SENSORS,
     "sites=6",
     "sites=8",
     NO_ACCELERATION,
@@ -87,7 +93,7 @@ def network(path: Path) -> Method:
     """A trained network as a method, run in chunks with state, as when streaming."""
     from pallas_ros.model.step import PallasStep
 
-    model = PallasStep(load_model(path)).model
+    model = PallasStep(load_model(path, older=True)).model
 
     def run(imu: Tensor, extra: Tensor | None = None) -> Estimate:
         state = None
@@ -191,18 +197,47 @@ def clips_of(library: MotionLibrary, case: str) -> list[LibraryClip]:
     Raises:
         PallasError: the data contain none.
     """
-    if case == OTHER_STUDIO:
+    shortest = SHORTEST_FRAMES
+    if case == RUNNING:
+        clips = library.select("unseen")
+        shortest = SHORTEST_CHAINED_FRAMES
+    elif case == OTHER_STUDIO:
         wanted = library.select("seen") + library.select("unseen")
         clips = [clip for clip in wanted if clip.pack == "bandai_namco"]
     else:
         on_subjects = case in (*SUBSETS, NO_ACCELERATION)
         clips = library.select("unseen_subjects" if on_subjects else case)
+    clips = [clip for clip in clips if clip.stop - clip.start > shortest]
     if not clips:
         raise PallasError(
-            f"the data contain no clip for '{case}', so it cannot be measured; leave it out of"
-            " --cases"
+            f"the data contain no clip of more than {shortest} frames for '{case}', so it cannot be"
+            " measured; leave it out of --cases"
         )
     return clips
+
+
+def check_inputs(args: argparse.Namespace, library: MotionLibrary) -> None:
+    """Check what the cases and pictures need, before hours of work.
+
+    Raises:
+        PallasError: something is missing.
+    """
+    recording = args.data / RECORDING
+    if "real" in args.cases and not recording.is_file():
+        raise PallasError(
+            f"{recording}: no such file, so 'real' cannot be measured; leave it out of --cases"
+        )
+    for case in args.cases:
+        if case != "real":
+            clips_of(library, case)
+    if args.strips is None:
+        return
+    if not recording.is_file():
+        raise PallasError(f"{recording}: no such file, but --strips draws it; leave --strips out")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise PallasError("--strips needs matplotlib: install it, or leave --strips out")
+    if not args.strips.absolute().parent.is_dir():
+        raise PallasError(f"--strips {args.strips}: its folder does not exist; create it")
 
 
 def evaluate_real(path: Path, compared: dict[str, Method]) -> list[dict[str, Any]]:
@@ -263,6 +298,17 @@ def _turned(a: Tensor, b: Tensor) -> Tensor:
     return turned
 
 
+def measured_cases(cases: list[str]) -> list[str]:
+    """The cases to run: four sensors are not measured twice."""
+    once = list(dict.fromkeys(cases))
+    return [case for case in once if case != FOUR_SENSORS or "unseen_subjects" not in once]
+
+
+def as_four_sensors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the unseen subjects, which wear four sensors, as those of `FOUR_SENSORS`."""
+    return [{**row, "case": FOUR_SENSORS} for row in rows if row["case"] == "unseen_subjects"]
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `pallas eval pallas`."""
     parser.add_argument(
@@ -307,31 +353,29 @@ def run(args: argparse.Namespace) -> int:
     """
     check_json(args.json)
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
+    check_inputs(args, library)
     released = resource("models/pallas.safetensors")
     ablations = [] if args.models else sorted((released.parent / "ablations").glob("*.safetensors"))
     every = methods([*(args.models or [released]), *ablations], library)
     rows: list[dict[str, Any]] = []
-    for case in args.cases:
+    for case in measured_cases(args.cases):
         compared = {
             name: method
             for name, method in every.items()
             if case in ("seen", "unseen") or name not in {path.stem for path in ablations}
         }
         if case == "real":
-            path = args.data / "real_imu_60hz.npz"
-            if not path.is_file():
-                raise PallasError(
-                    f"{path}: no such file, so 'real' cannot be measured; leave it out of --cases"
-                )
-            rows += evaluate_real(path, compared)
-        elif case == "running":
-            rows += evaluate_running(library, "unseen", compared)
+            rows += evaluate_real(args.data / RECORDING, compared)
+        elif case == RUNNING:
+            rows += evaluate_running(library, clips_of(library, case), compared)
         else:
             rows += evaluate_split(library, case, compared)
+        if case == "unseen_subjects" and FOUR_SENSORS in args.cases:
+            rows += as_four_sensors(rows)
     print(table(rows))
-    if args.strips:
-        strips(library, args.data / "real_imu_60hz.npz", next(iter(every.values())), args.strips)
     if args.json:
         write_json({"rows": rows}, args.json)
+    if args.strips:
+        strips(library, args.data / RECORDING, next(iter(every.values())), args.strips)
     print(f"{len(rows)} figures" + (f"; written to {args.json}" if args.json else ""))
     return 0

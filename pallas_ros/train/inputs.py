@@ -15,6 +15,9 @@ from pallas_ros.files.npz import load_npz
 from pallas_ros.geometry import rotations
 from pallas_ros.runtime.estimator import ACCELERATION_FRAMES
 
+SHORTEST_FRAMES = 2 * MARGIN + 12
+"""Clips have to be longer than this to be measured."""
+
 
 def sensed(
     library: MotionLibrary, clips: list[LibraryClip], errors: SensorErrors
@@ -26,7 +29,7 @@ def sensed(
     """
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
     ordered = sorted(
-        (c for c in clips if c.stop - c.start > 2 * MARGIN + 12),
+        (c for c in clips if c.stop - c.start > SHORTEST_FRAMES),
         key=lambda c: (c.stop - c.start, c.name),
     )
     for first in range(0, len(ordered), 32):

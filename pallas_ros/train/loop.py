@@ -2,8 +2,9 @@
 checkpoints, TensorBoard.
 
 A checkpoint consists of ``checkpoint.safetensors`` (weights, their average, moments of the
-optimiser, state of the random generator) and ``checkpoint.json``. Under ``torchrun``, gradients are
-averaged over the processes; mixed precision is used on hardware with fast bfloat16.
+optimiser, states of the random generators) and ``checkpoint.json``. Under ``torchrun``, gradients
+are averaged over the processes, each of which draws its own batches; the first process decides when
+to stop, validates and writes. Mixed precision is used on hardware with fast bfloat16.
 """
 
 import json
@@ -23,6 +24,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.settings import check_ranges
+from pallas_ros.train import processes
 
 Loss = Callable[[nn.Module, Any], tuple[Tensor, dict[str, float]]]
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -33,7 +36,7 @@ class LoopSettings:
     """Settings of the training loop.
 
     Attributes:
-        steps: number of steps; the schedule extends over them.
+        steps: number of steps; the schedule extends over them. Nothing is trained if 0.
         minutes: maximum duration (0: unlimited); the schedule then ends with whichever limit is
             reached first.
         learning_rate: peak value.
@@ -43,6 +46,9 @@ class LoopSettings:
         average: decay of the moving average of the weights.
         validate_every: steps between validations.
         seed: of weights and data.
+
+    Raises:
+        ValueError: a setting is out of range.
     """
 
     steps: int = 4000
@@ -54,6 +60,21 @@ class LoopSettings:
     average: float = 0.998
     validate_every: int = 250
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_ranges(
+            self,
+            steps=(0, 1e9),
+            minutes=(0, 1e6),
+            learning_rate=(1e-9, 1),
+            warm_up=(1, 1e9),
+            weight_decay=(0, 10),
+            clip=(1e-9, 1e9),
+            average=(0, 0.999999),
+            validate_every=(1, 1e9),
+            seed=(0, 1e9),
+        )
 
 
 def device() -> torch.device:
@@ -92,6 +113,8 @@ class Run:
     def progress(self) -> float:
         """Completed fraction of the run, 0 to 1."""
         s = self.settings
+        if s.steps == 0:
+            return 1.0
         return max(self.step / s.steps, self.seconds / (60 * s.minutes) if s.minutes else 0.0)
 
     def learning_rate(self) -> float:
@@ -110,10 +133,7 @@ class Run:
         """
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if torch.distributed.is_initialized():
-            for p in self.model.parameters():
-                if p.grad is not None:
-                    torch.distributed.all_reduce(p.grad, op=torch.distributed.ReduceOp.AVG)
+        processes.average(p.grad for p in self.model.parameters() if p.grad is not None)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip))
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
@@ -144,15 +164,17 @@ class Run:
                 p.copy_(weights[name])
 
     def save(self, generator: torch.Generator | None) -> None:
-        """Write the checkpoint atomically."""
+        """Write the checkpoint atomically; every process has to call this, the first one writes."""
+        states = [] if generator is None else processes.gathered(generator.get_state())
+        if processes.rank() != 0:
+            return
         tensors = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"average.{n}": p for n, p in self.average.items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {
                 f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()
             }
-        if generator is not None:
-            tensors["generator"] = generator.get_state()
+        tensors |= {_generator_key(rank): state for rank, state in enumerate(states)}
         self.folder.mkdir(parents=True, exist_ok=True)
         save_file(
             {k: v.contiguous().clone() for k, v in tensors.items()},
@@ -186,8 +208,10 @@ class Run:
                     _, index, key = name.split(".")
                     state.setdefault(int(index), {})[key] = tensor
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-            if generator is not None:
-                generator.set_state(tensors["generator"])
+            own = _generator_key(processes.rank())
+            # a process that was not there before has no state, and starts with its own seed
+            if generator is not None and (processes.rank() == 0 or own in tensors):
+                generator.set_state(tensors[own])
             self.step = int(where["step"])
             self.seconds = float(where["seconds"])
         except (SafetensorError, KeyError, RuntimeError, ValueError, OSError) as error:
@@ -196,6 +220,11 @@ class Run:
                 " another --out, or remove it"
             ) from None
         return True
+
+
+def _generator_key(rank: int) -> str:
+    """Name of the state of a process's generator in the checkpoint."""
+    return f"generator.{rank}" if rank else "generator"
 
 
 def fit(
@@ -219,17 +248,24 @@ def fit(
         validate: returns figures to log, called every ``validate_every`` steps with the averaged
             weights.
         generator: random generator of the batches, stored in the checkpoint so that a resumed run
-            continues its sequence.
+            continues its sequence. Under ``torchrun``, each process needs another seed.
     """
     folder = Path(folder)
+    first = processes.rank() == 0
+    processes.share(model.parameters())
     run = Run(model, settings, folder)
-    if run.resume(generator):
+    if run.resume(generator) and first:
         print(f"resumed {folder} at step {run.step}, {run.seconds / 60:.1f} min")
-    writer = SummaryWriter(str(folder / "tensorboard"))
+    writer = SummaryWriter(str(folder / "tensorboard")) if first else None
     model.train()
     last = time.monotonic()
     with tqdm(
-        total=settings.steps, initial=run.step, desc=folder.name, unit=" steps", mininterval=10.0
+        total=settings.steps,
+        initial=run.step,
+        desc=folder.name,
+        unit=" steps",
+        mininterval=10.0,
+        disable=not first,
     ) as bar:
         while run.progress < 1.0:
             value, figures = loss(model, next(batches))
@@ -237,22 +273,21 @@ def fit(
             current = float(value.detach())
             now = time.monotonic()
             # time in which the machine was suspended does not count
-            run.seconds = run.seconds + min(now - last, 60.0)
+            run.seconds = processes.decided(run.seconds + min(now - last, 60.0))
             last = now
             bar.update()
             bar.set_postfix(loss=f"{current:.4f}", done=f"{100 * run.progress:.0f}%", refresh=False)
-            if run.step % 20 == 0:
-                for name, figure in {
-                    "loss": current,
-                    "gradient": norm,
-                    "learning_rate": run.learning_rate(),
-                    **figures,
-                }.items():
+            if writer and run.step % 20 == 0:
+                rate = run.learning_rate()
+                logged = {"loss": current, "gradient": norm, "learning_rate": rate, **figures}
+                for name, figure in logged.items():
                     writer.add_scalar(f"train/{name}", figure, run.step)
             if run.step % settings.validate_every == 0 or run.progress >= 1.0:
-                _report(run, validate, writer, float(value), figures)
+                if writer:
+                    _report(run, validate, writer, float(value), figures)
                 run.save(generator)
-    writer.close()
+    if writer:
+        writer.close()
     run._put(run.average)
     return model.eval()
 
@@ -274,11 +309,3 @@ def _report(
     with (run.folder / "history.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
     tqdm.write(json.dumps(row))
-
-
-def start_processes() -> int:
-    """Join the processes of ``torchrun``; return the rank (0 for a single process)."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        return torch.distributed.get_rank()
-    return 0

@@ -23,11 +23,13 @@ from pallas_ros.files.weights import weights_metadata
 from pallas_ros.model.gru import GruConfig, GruPallas
 from pallas_ros.model.pallas import Pallas
 from pallas_ros.motion_files import Overrides, add_options, overrides_from
+from pallas_ros.train import processes
 from pallas_ros.train.config import TrainingConfig, read_config
-from pallas_ros.train.loop import device, fast_bfloat16, fit, start_processes
+from pallas_ros.train.loop import device, fast_bfloat16, fit
 from pallas_ros.train.losses import pallas_loss
 from pallas_ros.train.selection import clips_of, part_of
 
+WEIGHTS = "model.safetensors"
 PLAIN = AugmentationSettings(
     retime=0,
     mirror=0,
@@ -42,12 +44,13 @@ PLAIN = AugmentationSettings(
     bend=0,
     leg_deg=0,
     segment_scale=0,
-    extra_sites=1.0,
-    extra_lost=0.0,
+    every_site=True,
     error_scale=(1.0, 1.0),
     errors=SensorErrors(),
 )
-"""Settings of validation: no augmentation, nominal sensor errors."""
+"""Settings of validation: no augmentation, nominal sensor errors, all optional sensors worn."""
+CALIBRATED_SITES: tuple[tuple[str, ...], ...] = ((), EXTRA_SITES[:2], EXTRA_SITES[:4])
+"""Optional sensors of the calibration: none, shins, shins and upper arms."""
 
 
 def validation_batches(
@@ -125,6 +128,8 @@ def train(
 ) -> Path:
     """Train with a configuration file; return the path of the weights, ``OUT/model.safetensors``.
 
+    Under ``torchrun``, the first process writes them.
+
     Args:
         config_path: the configuration.
         data: folder of packs, or of motion files.
@@ -136,7 +141,7 @@ def train(
         PallasError: a file is invalid, or ``init`` is not the network of the configuration.
     """
     config = read_config(config_path)
-    rank = start_processes()
+    rank = processes.start()
     torch.manual_seed(config.loop.seed)
     library = MotionLibrary.open(data, overrides=overrides)
     clips = _training_clips(library, config)
@@ -151,7 +156,7 @@ def train(
         start_from(model, init)
     model = model.to(where)
     model.mixed_precision = fast_bfloat16()
-    noise = torch.Generator().manual_seed(config.loop.seed + 1)
+    noise = torch.Generator().manual_seed(config.loop.seed + 1 + 1000 * rank)
     print(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips,"
         f" {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}"
@@ -168,7 +173,9 @@ def train(
         return pallas_loss(cast(Pallas, network), to_device(batch, where), config.loss, noise)
 
     folder = Path(out)
-    trained = fit(model, sampler, loss, config.loop, folder, validate, sampler.generator)
+    trained = fit(model, sampler, loss, config.loop, folder, validate, sampler.generator).cpu()
+    if rank != 0:
+        return folder / WEIGHTS
     return _release(cast(Pallas, trained), config, library, clips, folder, init)
 
 
@@ -198,8 +205,7 @@ def _release(
         if config.deviation_margin
         else calibrate(model, library)
     )
-    with torch.no_grad():
-        model.deviation.bias.add_(margin.log())
+    scale_deviations(model, margin)
     licence = licence_of(clip.pack for clip in clips)
     if init is not None:
         licence = stricter(licence, licence_in(json.loads(weights_metadata(init)["pallas"])))
@@ -211,7 +217,7 @@ def _release(
         "licence": licence,
         "deviation_margin": [round(float(m), 4) for m in margin],
     }
-    return save_model(model, folder / "model.safetensors", said)
+    return save_model(model, folder / WEIGHTS, said)
 
 
 @torch.no_grad()
@@ -233,31 +239,71 @@ def start_from(model: Pallas, weights: str | Path) -> None:
         )
     for parameter, value in zip(model.parameters(), trained.parameters(), strict=True):
         parameter.copy_(value)
-    margin = json.loads(weights_metadata(weights)["pallas"]).get("deviation_margin")
+    _remove_margin(model, json.loads(weights_metadata(weights)["pallas"]))
+
+
+def _remove_margin(model: Pallas, document: dict[str, Any]) -> None:
+    """Divide the deviations by the factors stated in the document of their weights."""
+    margin = document.get("deviation_margin")
     if margin is not None:
-        model.deviation.bias.sub_(torch.tensor(margin).log())
+        scale_deviations(model, 1 / torch.tensor(margin))
+
+
+@torch.no_grad()
+def scale_deviations(model: Pallas, factors: torch.Tensor) -> None:
+    """Multiply the standard deviations of a network by factors (22,)."""
+    model.deviation.bias.add_(factors.log())
+
+
+def recalibrate(
+    weights: str | Path, data: str | Path, out: str | Path, overrides: Overrides | None = None
+) -> Path:
+    """Determine the factors on the deviations of trained weights again, without training; write
+    ``OUT/model.safetensors`` and return its path.
+
+    Raises:
+        PallasError: a file is invalid, or the data contain no clip for validation.
+    """
+    from pallas_ros.model.step import load_model
+
+    model = load_model(weights)
+    document = json.loads(weights_metadata(weights)["pallas"])
+    _remove_margin(model, document)
+    library = MotionLibrary.open(data, overrides=overrides)
+    if not library.select("validation_subjects"):
+        library.require("validation")
+    margin = calibrate(model, library)
+    scale_deviations(model, margin)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    stated = {"deviation_margin": [round(float(m), 4) for m in margin]}
+    return save_model(model, Path(out) / WEIGHTS, {**document, **stated})
 
 
 @torch.no_grad()
 def calibrate(model: Pallas, library: MotionLibrary) -> torch.Tensor:
-    """Factors (22,) on the standard deviations with which 90 % of the positions of validation
-    subjects are in their 90 % ellipsoids.
+    """Factors (22,) on the standard deviations with which at least 90 % of the positions of
+    validation subjects are in their 90 % ellipsoids, with four, six and eight sensors each.
 
-    There is one factor for the upper body and one for the legs, from the share over the joints of
-    each group, for validation subjects (or validation clips, if there are none) with four, six and
-    eight sensors.
+    There is one factor for the upper body and one for the legs: the largest of those of the sets of
+    sensors, since pooled errors would make the ellipsoids of four sensors too small. The clips are
+    those of the validation subjects, or of the validation split if there are none.
     """
     clips = library.select("validation_subjects") or library.select("validation")
     if not clips:
         return torch.ones(len(JOINTS))
+    batches = validation_batches(library, clips, count=3)
+    return torch.stack([_factors(model, batches, sites) for sites in CALIBRATED_SITES]).amax(0)
+
+
+def _factors(model: Pallas, batches: list[Sequence], sites: tuple[str, ...]) -> torch.Tensor:
+    """The factors (22,) of `calibrate` for one set of optional sensors."""
     ratios = []
-    for batch in validation_batches(library, clips, count=3):
+    for batch in batches:
         truth = joint_positions(batch.rotations, model.offsets)
-        for sites in ((), EXTRA_SITES[:2], EXTRA_SITES[:4]):
-            out = model(batch.imu, extra=batch.wearing(sites))
-            error = (out.positions - truth).square().sum(-1)
-            # without the first second, in which a stream is not in its steady state
-            ratios.append((error / (2 * out.log_deviation.clamp(-6.5, 0)).exp())[:, 60:])
+        out = model(batch.imu, extra=batch.wearing(sites))
+        error = (out.positions - truth).square().sum(-1)
+        # without the first second, in which a stream is not in its steady state
+        ratios.append((error / (2 * out.log_deviation.clamp(-6.5, 0)).exp())[:, 60:])
     ratio = torch.cat(ratios).flatten(0, 1)
     margin = torch.ones(len(JOINTS))
     for joints in (list(UPPER_JOINTS[1:]), list(LEG_JOINTS)):
@@ -300,18 +346,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="start from these weights (.safetensors), for example to fine-tune on your own motion",
     )
+    parser.add_argument(
+        "--calibrate-only",
+        type=Path,
+        metavar="WEIGHTS",
+        help=(
+            "do not train; determine the factors on the standard deviations of these weights on"
+            " the validation subjects"
+        ),
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: one per core")
     add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and export the result."""
+    """Train, or only calibrate, and export the result."""
     from pallas_ros.body.resources import resource
     from pallas_ros.model.step import export
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    path = train(resource(args.config), args.data, args.out, overrides_from(args), args.init)
+    overrides = overrides_from(args)
+    path = (
+        recalibrate(args.calibrate_only, args.data, args.out, overrides)
+        if args.calibrate_only
+        else train(resource(args.config), args.data, args.out, overrides, args.init)
+    )
+    if processes.rank() != 0:
+        return 0
     with torch.no_grad():
         onnx = export(path, path.with_suffix(".onnx")) if load_kind(path) == "pallas" else None
     print(f"trained weights in {path}" + (f", streaming model in {onnx}" if onnx else ""))

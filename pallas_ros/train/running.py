@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
@@ -16,6 +17,9 @@ from pallas_ros.geometry import rotations
 from pallas_ros.train.measures import LEGS, UPPER, ClipFigures, Method, bootstrap, figure_row
 
 CHAIN_MINUTES = (1, 5, 30)
+BLEND_FRAMES = 30
+SHORTEST_CHAINED_FRAMES = 2 * BLEND_FRAMES
+"""Clips have to be longer than this to be chained."""
 
 
 def chain(
@@ -23,7 +27,7 @@ def chain(
     clips: list[LibraryClip],
     frames: int,
     rng: np.random.Generator,
-    blend: int = 30,
+    blend: int = BLEND_FRAMES,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Chain clips in random order, repeatedly: each is rotated and placed where the previous one
     ends, with half a second of blending.
@@ -31,7 +35,12 @@ def chain(
     Returns:
         Orientations (T, 22, 4) xyzw, path (T, 3) m of the pelvis, contacts (T, 2), and the clip
         index of each frame (T,).
+
+    Raises:
+        PallasError: no clip is longer than both blends.
     """
+    if not any(clip.stop - clip.start > 2 * blend for clip in clips):
+        raise PallasError(f"no clip of more than {2 * blend} frames can be chained")
     q_parts = []
     root_parts = []
     contact_parts = []
@@ -69,16 +78,17 @@ def chain(
 
 
 def evaluate_running(
-    library: MotionLibrary, split: str, compared: dict[str, Method], chains: int = 4
+    library: MotionLibrary, clips: list[LibraryClip], compared: dict[str, Method], chains: int = 4
 ) -> list[dict[str, Any]]:
-    """Error after 1, 5 and 30 minutes of continuous operation, over the minute that ends then.
+    """Error after 1, 5 and 30 minutes of continuous operation on unseen clips, over the minute that
+    ends then.
 
     For comparison, ``_fresh`` is the error in the same minute if the method is started ten seconds
     before it. Intervals are from a bootstrap over clips.
     """
     frames = int(max(CHAIN_MINUTES) * 60 * MODEL_RATE_HZ) + 2 * MARGIN
     rng = np.random.default_rng(3)
-    parts = [chain(library, library.select(split), frames, rng) for _ in range(chains)]
+    parts = [chain(library, clips, frames, rng) for _ in range(chains)]
     q, root, contacts, clip = (torch.stack(part) for part in zip(*parts, strict=True))
     clip = clip[:, MARGIN:-MARGIN]
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
@@ -92,7 +102,7 @@ def evaluate_running(
     start_up = int(10 * MODEL_RATE_HZ)
     rows = []
     for name, method in tqdm(
-        compared.items(), desc=f"{split}, {max(CHAIN_MINUTES)} min", unit=" methods"
+        compared.items(), desc=f"unseen, {max(CHAIN_MINUTES)} min", unit=" methods"
     ):
         with torch.inference_mode():
             R = method(sequence.imu).rotations
@@ -101,7 +111,7 @@ def evaluate_running(
                 fresh = slice(max(window.start - start_up, 0), window.stop)
                 R_fresh = method(sequence.imu[:, fresh]).rotations[:, -minute:]
                 truth = joint_positions(sequence.rotations[:, window], offsets)
-                case = f"{split}_after_{minutes}min"
+                case = f"unseen_after_{minutes}min"
                 for suffix, rotation in (("", R[:, window]), ("_fresh", R_fresh)):
                     error = 100 * (joint_positions(rotation, offsets) - truth).norm(dim=-1)
                     for metric, joints in (("mpjpe_upper", UPPER), ("mpjpe_legs", LEGS)):

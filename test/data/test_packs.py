@@ -2,7 +2,9 @@
 and clips belong to the published splits.
 """
 
+import importlib.util
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from pallas_ros.body.kinematics import forward_kinematics, to_local
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data import packs as importers
+from pallas_ros.data.library import MotionLibrary
 from pallas_ros.data.retargeting import LIMB_BONES, resample
 from pallas_ros.data.splits import UNSEEN_CONTENTS, split_of
 
@@ -228,6 +231,30 @@ def test_shins_of_people_who_stand_are_upright(packs: Path, pack: str) -> None:
     assert 0 < np.median(np.concatenate(lean)) < 8
 
 
+FARTHER_APART = {
+    "stand: spine1, forward lean": 4.5,
+    "stand: head, forward lean": 6.0,
+    "stand: hip, forward lean": 4.0,
+    "hanging: right upper arm, outward": 4.0,
+}
+"""Degrees, of medians that differ by more than 3 degrees (docs/evidence/body.md)."""
+
+
+def test_medians_of_resting_segments_agree_between_packs(packs: Path) -> None:
+    file = Path(__file__).resolve().parents[2] / "tools" / "compare_packs.py"
+    spec = importlib.util.spec_from_file_location("compare_packs", file)
+    assert spec and spec.loader
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    library = MotionLibrary.open(packs)
+    columns = [tool.figures(*tool.frames(library, pack)) for pack in importers.PACKS]
+    resting = [name for name in columns[0] if name.startswith(("stand:", "hanging:"))]
+    assert set(FARTHER_APART) < set(resting) and len(resting) == 14
+    for name in resting:
+        apart = np.ptp([column[name] for column in columns])
+        assert apart < FARTHER_APART.get(name, 3.0), name
+
+
 def test_splits_by_subject_are_the_published_ones() -> None:
     for subject in (40, 41, 63, 64, 81, 82, 86, 113, 114, 125, 126, 135):
         assert split_of("cmu_full", f"{subject}_01", "golf", str(subject)) == "unseen_subjects"
@@ -295,3 +322,50 @@ def test_a_clip_of_three_frames_and_another_skeleton_are_named(tmp_path: Path) -
     tiny_full_pack(tmp_path, joint_names=np.array([f"j{i}" for i in range(19)]))
     with pytest.raises(PallasError, match=r"cmu_full\.npz: its skeleton is not that of the pack"):
         importers.Pack.open(tmp_path, "cmu_full")
+
+
+def _with(values: np.ndarray, at: int, value: float) -> np.ndarray:
+    changed = values.astype(float)
+    changed.reshape(-1)[at] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "what"),
+    [
+        ("start", lambda x: x[:2], r"'start' has shape \(2,\)"),
+        ("start", lambda x: x * 0.5, "'start' is of type float64, must be whole numbers"),
+        ("start", lambda x: x + 5, "clip '02_01' has 90 frames from frame 185"),
+        ("fps", lambda _: np.float32(0), "'fps' is 0"),
+        ("fps", lambda _: np.float32(np.nan), "'fps' is nan"),
+        ("fps", lambda _: np.array("30"), "'fps' is of type"),
+        ("fps", lambda _: np.array([]), "'fps' has shape"),
+        ("quat_xyz", lambda x: x[:, :5], "'quat_xyz' has shape"),
+        ("quat_xyz", lambda x: _with(x, 7, np.nan), "'quat_xyz' is of type float64"),
+        ("quat_xyz", lambda x: x[:0], "no frame"),
+        ("translation_cm", lambda x: x[:-1], "'translation_cm' has shape"),
+        ("translation_cm", lambda x: _with(x, 300, np.nan), "in clip '15_01'"),
+        ("translation_cm", lambda x: _with(x, 300, np.inf), "in clip '15_01'"),
+        ("subject", lambda x: x[:2], "'subject' has shape"),
+        ("content", lambda x: x[:0], "'content' has shape"),
+        ("offsets_cm", lambda x: _with(x, 4, np.nan), "'offsets_cm' contains NaN"),
+        ("offsets_cm", lambda x: x * 0, "legs of no length"),
+        ("tpose_quat_xyz", lambda x: x[:3], "'tpose_quat_xyz' has shape"),
+        ("parents", lambda x: x * 0, "'parents' of joint 0"),
+        ("parents", lambda x: x[::-1], "'parents' of joint 0"),
+        ("parents", lambda x: x - 1, "'parents' of joint 0"),
+        ("native_hz", lambda x: x[:0], "'native_hz' has shape"),
+        ("native_hz", lambda x: _with(x, 1, np.nan), "'native_hz' of clip '15_01' is nan"),
+        ("clip", lambda x: x[:0], "no clip"),
+    ],
+)
+def test_bad_arrays_are_named_in_one_sentence(
+    tmp_path: Path, key: str, change: Callable[[np.ndarray], np.ndarray], what: str
+) -> None:
+    """Regression: they ended in tracebacks, or in motion that is not finite."""
+    tiny_full_pack(tmp_path)
+    good = importers.Pack.open(tmp_path, "cmu_full").arrays[key]
+    tiny_full_pack(tmp_path, **{key: change(good)})
+    with pytest.raises(PallasError, match=what) as error:
+        importers.Pack.open(tmp_path, "cmu_full")
+    assert "cmu_full.npz" in str(error.value) and "\n" not in str(error.value)

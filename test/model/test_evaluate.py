@@ -1,5 +1,6 @@
 """Evaluation: intervals, perfect and useless methods, and the file written by the command."""
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -10,13 +11,17 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pallas_ros import cli  # noqa: E402
+from pallas_ros.body.errors import PallasError  # noqa: E402
 from pallas_ros.body.names import JOINT_INDEX  # noqa: E402
 from pallas_ros.body.skeleton import Skeleton  # noqa: E402
+from pallas_ros.data.library import LibraryClip, MotionLibrary  # noqa: E402
 from pallas_ros.data.virtual_imu import Sequence  # noqa: E402
 from pallas_ros.geometry import rotations  # noqa: E402
+from pallas_ros.train import evaluate  # noqa: E402
 from pallas_ros.train.baselines import tpose_measured  # noqa: E402
-from pallas_ros.train.evaluate import by_subject, names  # noqa: E402
+from pallas_ros.train.evaluate import by_subject, clips_of, names  # noqa: E402
 from pallas_ros.train.measures import ClipFigures, Estimate, bootstrap, measure_clip  # noqa: E402
+from pallas_ros.train.running import chain  # noqa: E402
 
 
 def walk(frames: int = 120) -> Sequence:
@@ -155,3 +160,109 @@ def test_models_with_equal_names_are_distinguished() -> None:
         "1/a/m.safetensors",
         "2/a/m.safetensors",
     ]
+
+
+def still(frames: int, split: str = "unseen") -> MotionLibrary:
+    """A library of one clip of a body in the T-pose."""
+    rotation = np.zeros((frames, 22, 4), np.int16)
+    rotation[..., 3] = 32767
+    clip = LibraryClip("test", "still", "still", "", split, 0, frames)
+    return MotionLibrary(
+        (clip,), rotation, np.zeros((frames, 3), np.float32), np.zeros((frames, 2), bool)
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "library"),
+    [
+        ("running", still(60)),
+        ("running", still(100, "train")),
+        ("unseen", still(20)),
+        ("sites=4", still(100)),
+    ],
+)
+def test_a_case_without_clips_is_one_sentence(case: str, library: MotionLibrary) -> None:
+    """Regression: `running` without unseen clips was a traceback, and with short ones endless."""
+    with pytest.raises(PallasError, match=f"'{case}', so it cannot be measured; leave it out"):
+        clips_of(library, case)
+
+
+def test_short_clips_cannot_be_chained() -> None:
+    library = still(60)
+    with pytest.raises(PallasError, match="no clip of more than 60 frames"):
+        chain(library, list(library.clips), 100, np.random.default_rng(0))
+
+
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> tuple[list[str], list[dict[str, object]]]:
+    """Run the command without measuring: the cases measured, and the rows written."""
+    measured: list[str] = []
+
+    def row(_: object, case: str, __: object) -> list[dict[str, object]]:
+        measured.append(case)
+        return [{"name": "n", "case": case, "metric": "mpjpe_cm", "value": 1.0, "unit": "cm"}]
+
+    parser = argparse.ArgumentParser()
+    evaluate.configure(parser)
+    monkeypatch.setattr(MotionLibrary, "open", lambda *_, **__: still(100, "unseen_subjects"))
+    monkeypatch.setattr(evaluate, "methods", lambda *_: {"n": None})
+    monkeypatch.setattr(evaluate, "evaluate_split", row)
+    out = tmp_path / "f.json"
+    evaluate.run(parser.parse_args(["--data", str(tmp_path), "--json", str(out), *arguments]))
+    return measured, json.loads(out.read_text())["rows"]
+
+
+def test_four_sensors_are_reported_and_not_measured_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: `sites=4`, a case named by the issue, was never printed."""
+    assert "sites=4" in evaluate.DEFAULT_CASES
+    measured, rows = run(
+        tmp_path, monkeypatch, "--cases", "sites=4", "unseen_subjects", "no_acceleration"
+    )
+    assert measured == ["unseen_subjects", "no_acceleration"]
+    assert [row["case"] for row in rows] == ["unseen_subjects", "sites=4", "no_acceleration"]
+    assert run(tmp_path, monkeypatch, "--cases", "sites=4")[0] == ["sites=4"]
+
+
+def test_missing_inputs_are_found_before_the_measurements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the real recording was looked for after hours of other cases."""
+    monkeypatch.setattr(evaluate, "methods", lambda *_: pytest.fail("too late"))
+
+    def refused(*arguments: str) -> str:
+        parser = argparse.ArgumentParser()
+        evaluate.configure(parser)
+        monkeypatch.setattr(MotionLibrary, "open", lambda *_, **__: still(100, "unseen_subjects"))
+        with pytest.raises(PallasError) as error:
+            evaluate.run(parser.parse_args(["--data", str(tmp_path), *arguments]))
+        return str(error.value)
+
+    assert "'real' cannot be measured" in refused("--cases", "unseen_subjects", "real")
+    assert "'seen', so it cannot be" in refused("--cases", "unseen_subjects", "seen")
+    strips = ("--cases", "unseen_subjects", "--strips", str(tmp_path / "s.png"))
+    assert "real_imu_60hz.npz" in refused(*strips)
+    (tmp_path / "real_imu_60hz.npz").touch()
+    monkeypatch.setattr(evaluate.importlib.util, "find_spec", lambda _: None)
+    assert "needs matplotlib" in refused(*strips)
+
+
+def test_figures_are_written_before_pictures_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: an error in a picture lost the evaluation."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no display")
+
+    (tmp_path / "real_imu_60hz.npz").touch()
+    monkeypatch.setattr(evaluate, "strips", broken)
+    with pytest.raises(RuntimeError):
+        run(
+            tmp_path,
+            monkeypatch,
+            *("--cases", "unseen_subjects", "--strips", str(tmp_path / "s.png")),
+        )
+    assert json.loads((tmp_path / "f.json").read_text())["rows"]

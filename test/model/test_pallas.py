@@ -2,7 +2,7 @@
 kinematics, and training converges.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -193,3 +193,18 @@ def test_bad_weights_are_named(tmp_path: Path) -> None:
         load_model(tmp_path / "w.safetensors")
     with pytest.raises(PallasError, match="no such file"):
         load_model(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.2"])
+def test_older_weights_are_refused_in_one_sentence(tmp_path: Path, version: str) -> None:
+    """Regression: they were loaded silently, although their shins lean."""
+    path = tmp_path / "w.safetensors"
+    config = asdict(replace(SMALL, optional_sensors=version != "0.1"))
+    if version == "0.1":
+        del config["optional_sensors"]
+    own = Pallas(replace(SMALL, optional_sensors=version != "0.1"))
+    save_model(own, path, {"config": config, "training": {"augmentation": {"mirror": 0.5}}})
+    for use in (load_model, lambda file: export(file, tmp_path / "w.onnx")):
+        with pytest.raises(PallasError, match=r"w\.safetensors: weights of version 0\.2 or older"):
+            use(path)
+    assert load_model(path, older=True).config.optional_sensors is (version != "0.1")

@@ -1,5 +1,6 @@
 """Training: data by seed, decreasing loss, resuming, and one-sentence configuration errors."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,17 +14,34 @@ from pallas_ros.body.errors import PallasError  # noqa: E402
 from pallas_ros.body.kinematics import forward_kinematics  # noqa: E402
 from pallas_ros.body.motion import Motion  # noqa: E402
 from pallas_ros.body.skeleton import Skeleton  # noqa: E402
-from pallas_ros.data.library import MotionLibrary  # noqa: E402
+from pallas_ros.data.library import LibraryClip, MotionLibrary  # noqa: E402
 from pallas_ros.data.packs import PackClip  # noqa: E402
 from pallas_ros.data.sequences import AugmentationSettings, SequenceSampler  # noqa: E402
-from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, joint_positions, sense  # noqa: E402
+from pallas_ros.data.virtual_imu import (  # noqa: E402
+    MARGIN,
+    SensorErrors,
+    Sequence,
+    joint_positions,
+    sense,
+)
+from pallas_ros.files.weights import weights_metadata  # noqa: E402
 from pallas_ros.geometry import rotations  # noqa: E402
 from pallas_ros.model.config import PallasConfig  # noqa: E402
 from pallas_ros.model.pallas import Pallas  # noqa: E402
+from pallas_ros.model.step import load_model  # noqa: E402
+from pallas_ros.train import pallas as pallas_training  # noqa: E402
 from pallas_ros.train.config import read_config  # noqa: E402
 from pallas_ros.train.loop import LoopSettings, fit  # noqa: E402
 from pallas_ros.train.losses import LossWeights, pallas_loss  # noqa: E402
-from pallas_ros.train.pallas import PLAIN, save_model, start_from  # noqa: E402
+from pallas_ros.train.pallas import (  # noqa: E402
+    CALIBRATED_SITES,
+    PLAIN,
+    calibrate,
+    recalibrate,
+    save_model,
+    start_from,
+    validation_batches,
+)
 from pallas_ros.train.selection import clips_of, part_of  # noqa: E402
 
 SMALL = PallasConfig(
@@ -149,6 +167,90 @@ def test_a_network_that_starts_from_released_weights_gives_their_bodies(tmp_path
         start_from(Pallas(replace(SMALL, width=16)), path)
 
 
+def test_validation_sequences_contain_every_optional_sensor(library: MotionLibrary) -> None:
+    """Regression: their sets were random, so that "six sensors" had shins in some rows only."""
+    for batch in validation_batches(library, list(library.clips), 60, 8):
+        sites = batch.extra.unflatten(-1, (7, 13))
+        assert bool((sites.abs().sum(-1) > 0).all())
+        shins = batch.wearing(CALIBRATED_SITES[1]).unflatten(-1, (7, 13)).abs().sum(-1) > 0
+        assert bool(shins[..., :2].all()) and not shins[..., 2:].any()
+
+
+class Validated(MotionLibrary):
+    """A library whose clips are all for validation."""
+
+    def select(self, split: str, *, development: bool | None = None) -> "list[LibraryClip]":
+        return list(self.clips) if split == "validation_subjects" else []
+
+
+@pytest.fixture(scope="module")
+def validated(library: MotionLibrary) -> Validated:
+    return Validated(library.clips, library.rotations, library.root, library.contacts)
+
+
+def test_calibrated_ellipsoids_hold_the_share_for_each_set_of_sensors(
+    validated: Validated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: errors were pooled, so that the ellipsoids of four sensors were too small."""
+    monkeypatch.setattr(
+        pallas_training,
+        "_factors",
+        lambda _, __, sites: torch.full((22,), 1.5 - 0.1 * len(sites)),
+    )
+    assert torch.equal(calibrate(Pallas(SMALL), validated), torch.full((22,), 1.5))
+
+
+def test_calibration_alone_replaces_the_factors_of_weights(
+    validated: Validated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Pallas(SMALL)
+    said = {"deviation_margin": [1.5] * 22, "licence": "mine"}
+    with torch.no_grad():
+        trained.deviation.bias.add_(torch.full((22,), 1.5).log())
+    path = save_model(trained, tmp_path / "before.safetensors", said)
+    monkeypatch.setattr(MotionLibrary, "open", lambda *_, **__: validated)
+    monkeypatch.setattr(pallas_training, "calibrate", lambda *_: torch.full((22,), 0.5))
+    made = recalibrate(path, tmp_path, tmp_path / "new")
+    document = json.loads(weights_metadata(made)["pallas"])
+    assert document["deviation_margin"] == [0.5] * 22 and document["licence"] == "mine"
+    bias = load_model(made).deviation.bias
+    assert torch.allclose(bias, trained.deviation.bias + torch.tensor(1 / 3).log(), atol=1e-5)
+
+
+def test_weights_are_calibrated_on_the_cpu(
+    validated: Validated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: on a GPU, training ended in an error when its result was calibrated."""
+
+    class Far(Pallas):
+        """A network that is on another device until it is moved."""
+
+        moved = False
+
+        def cpu(self) -> "Far":
+            self.moved = True
+            return self
+
+    def calibrated(model: Far, _: object) -> torch.Tensor:
+        assert model.moved
+        return torch.ones(22)
+
+    (tmp_path / "c.yaml").write_text("data: {packs: []}")
+    monkeypatch.setattr(MotionLibrary, "open", lambda *_, **__: validated)
+    monkeypatch.setattr(pallas_training, "_training_clips", lambda *_: list(validated.clips))
+    monkeypatch.setattr(pallas_training, "checks", lambda _: {})
+    monkeypatch.setattr(pallas_training, "build", lambda _: Far(SMALL))
+    monkeypatch.setattr(pallas_training, "fit", lambda model, *_: model)
+    monkeypatch.setattr(pallas_training, "calibrate", calibrated)
+    assert pallas_training.train(tmp_path / "c.yaml", tmp_path, tmp_path).is_file()
+
+
+def test_sequences_on_another_device_can_be_masked() -> None:
+    """Regression: validation failed on a GPU."""
+    far = torch.zeros(1, 2, 91, device="meta")
+    assert Sequence(far, far, far, far, far, far).wearing(CALIBRATED_SITES[1]).shape == (1, 2, 91)
+
+
 def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: Path) -> None:
     noise = torch.Generator().manual_seed(0)
 
@@ -194,6 +296,17 @@ def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: 
         ("model: [1]", "model"),
         ("loop: {steps: many}", "steps"),
         ("- model", "mapping"),
+        ("loop: {steps: 0}", "loop: steps is 0"),
+        ("loop: {steps: -3}", "loop: steps is -3, must be from 0 to 1e"),
+        ("loop: {validate_every: 0}", "validate_every is 0, must be from 1"),
+        ("loop: {warm_up: 0}", "warm_up is 0, must be from 1"),
+        ("loop: {minutes: -1}", "minutes is -1, must be from 0"),
+        ("loop: {learning_rate: 0}", "learning_rate is 0, must be from"),
+        ("loop: {average: 1.0}", "average is 1, must be from 0"),
+        ("loop: {clip: -1.0}", "clip is -1, must be from"),
+        ("loop: {seed: -1}", "seed is -1, must be from 0"),
+        ("data: {frames: 1}", "data: frames is 1, must be from 16"),
+        ("data: {batch: 0}", "data: batch is 0, must be from 1"),
     ],
 )
 def test_bad_configurations_are_named(tmp_path: Path, text: str, what: str) -> None:

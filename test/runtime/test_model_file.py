@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.runtime.model_file import UNSIGNED, ModelFile, sign
+from pallas_ros.runtime.model_file import UNSIGNED, ModelFile, _check_age, sign
 
 Tensors = dict[str, list[Any]]
 
@@ -180,3 +180,32 @@ def test_data_read_is_data_run(tmp_path: Path) -> None:
     path.write_text("gone")
     stream = OnnxRuntimeStream(model)
     np.testing.assert_array_equal(stream.step({"x": np.array([[1.0, 2.0]])})["y"], [[1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("created", "sites", "older"),
+    [
+        ("2026-11-21", None, True),
+        ("2026-11-28", ["left_shin"], True),
+        ("2026-11-29", [], True),
+        ("2026-11-29", ["left_shin"], False),
+        ("2027-01-01", ["left_shin"], False),
+        (None, ["left_shin"], True),
+    ],
+)
+def test_an_older_pallas_is_refused_in_one_sentence(
+    created: str | None, sites: list[str] | None, older: bool, tmp_path: Path
+) -> None:
+    """Regression: files of 0.1 and 0.2, whose shins lean, ran silently."""
+    metadata = {"created": created, "optional_sites": sites}
+    stated = {key: value for key, value in metadata.items() if value is not None}
+    if not older:
+        _check_age(tmp_path, stated)
+        return
+    with pytest.raises(PallasError, match=r"is of version 0\.2 or older"):
+        _check_age(tmp_path, stated)
+
+
+def test_the_released_pallas_is_not_older() -> None:
+    path = Path(__file__).resolve().parents[2] / "models" / "pallas.onnx"
+    assert ModelFile.load(path, {"kind": "pallas"}).metadata["optional_sites"]

@@ -24,7 +24,7 @@ from hpstm_ros.model.alignment import Alignment, AlignmentConfig
 from hpstm_ros.train.alignment import scenes
 from hpstm_ros.train.alignment.corpus import Clip, Corpus
 from pallas_ros.body.errors import PallasError
-from pallas_ros.train.loop import LoopSettings, device, fit
+from pallas_ros.train.loop import LoopSettings, fit
 
 F32 = NDArray[np.float32]
 
@@ -324,7 +324,7 @@ def train(
     """Train, resuming from ``folder``; return the averaged model and its last validation."""
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
-    model = Alignment(settings.model).to(device())
+    model = Alignment(settings.model)
     sample = corpus.features[::3].astype(np.float32)
     model.motion.mean.copy_(torch.from_numpy(sample.mean(0)))
     model.motion.deviation.copy_(torch.from_numpy(np.maximum(sample.std(0), 1e-2)))

@@ -19,7 +19,7 @@ from hpstm_ros.model.hdys import (
     losses,
 )
 from hpstm_ros.train.dynamics.data import Domain
-from pallas_ros.train.loop import LoopSettings, device, fit
+from pallas_ros.train.loop import LoopSettings, fit
 
 F32 = NDArray[np.float32]
 
@@ -139,8 +139,8 @@ class Stream(Iterator[Batch]):
             starts = rng.choice(domain.starts, s.batch // len(self._domains))
             others = rng.permutation(self._others)[: s.encoders - 1]
             motion, dynamics = domain.take(starts, ("keypoints", *others.tolist()))
-            batch.motion.append({k: v.to(device()) for k, v in motion.items()})
-            batch.dynamics.append({k: v.to(device()) for k, v in dynamics.items()})
+            batch.motion.append(motion)
+            batch.dynamics.append(dynamics)
         return batch
 
 
@@ -228,7 +228,7 @@ def train(
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
     used = [domains[name] for name in settings.domains]
-    model = Hdys(settings.model).to(device())
+    model = Hdys(settings.model)
     scale = scale_of(used, settings.model)
     if start:
         take_over(HdysStep(model, scale), start)

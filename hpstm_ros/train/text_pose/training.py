@@ -17,7 +17,7 @@ from hpstm_ros.model.text_pose import TextPose, TextPoseConfig
 from hpstm_ros.train.text_pose.data import PoseSet
 from pallas_ros.body.names import JOINTS, PARENTS
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.train.loop import LoopSettings, device, fit
+from pallas_ros.train.loop import LoopSettings, fit
 
 F32 = NDArray[np.float32]
 
@@ -173,7 +173,7 @@ def train(
     torch.set_num_threads(1)
     scale = scale_of(poses.rows)
     texts = Texts(inputs)
-    model = TextPose(settings.model).to(device())
+    model = TextPose(settings.model)
     generator = torch.Generator().manual_seed(settings.seed)
     stream = Stream(poses, texts, scale, settings, generator)
     anatomy = Anatomy(scale)
