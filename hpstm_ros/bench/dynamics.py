@@ -1,19 +1,20 @@
 """Rows of `pallas bench` for the forces in the body: rigid bodies and the network HDyS."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpstm_ros.bench.rows import reaching
+from hpstm_ros.bench.timing import Durations, timed
 from hpstm_ros.dynamics.live import METHODS, RIGID_BODY, LiveDynamics, LiveSettings
 from hpstm_ros.dynamics.network import HDYS
 from hpstm_ros.teleoperation.recorded import frames
-from pallas_ros.bench.rows import BenchSettings, Row, percentiles, time_each
+from pallas_ros.bench.rows import BenchSettings, Row
 from pallas_ros.bench.speed import WARM_UP, stepper
 from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.runtime import open_stream
 
 _MOST_FRAMES = 3000
@@ -27,35 +28,29 @@ def dynamics(settings: BenchSettings) -> Iterator[Row]:
     model = settings.models / "hdys.onnx"
     stream = open_stream(model, "onnxruntime", threads=settings.threads)
     stream.warm_up(WARM_UP)
-    count = min(settings.frames, _MOST_FRAMES)
-    ms = time_each(stepper(stream), settings.bar(count, "hdys on onnxruntime"))
-    yield Row("dynamics", HDYS, "step_min_ms", float(ms.min()), "ms")
-    yield from percentiles("dynamics", HDYS, "step", ms)
-    lives = {method: LiveDynamics(LiveSettings(method=method, model=model)) for method in METHODS}
-    durations = _alternating(lives, settings)
+    step = stepper(stream)
+    bar = settings.bar(min(settings.frames, _MOST_FRAMES), "hdys on onnxruntime")
+    yield from Durations.of(timed(step) for _ in bar).rows("dynamics", HDYS, "step")
+    durations = _alternating(
+        {method: LiveDynamics(LiveSettings(method=method, model=model)) for method in METHODS},
+        settings,
+    )
     for method in METHODS:
-        yield Row("dynamics", method, "frame_min_ms", float(durations[method].min()), "ms")
-        yield from percentiles("dynamics", method, "frame", durations[method])
-    ratio = float(np.median(durations[HDYS]) / np.median(durations[RIGID_BODY]))
-    yield Row("dynamics", HDYS, "over_rigid_body", ratio, "times")
+        yield from durations[method].rows("dynamics", method, "frame")
+    hdys, rigid_body = (float(np.median(durations[name].cpu)) for name in (HDYS, RIGID_BODY))
+    yield Row("dynamics", HDYS, "cpu_over_rigid_body", hdys / rigid_body, "times")
 
 
-def _alternating(
-    lives: dict[str, LiveDynamics], settings: BenchSettings
-) -> dict[str, NDArray[np.float64]]:
-    """Durations in ms of each method on the same frames, alternating, after a warm-up."""
+def _alternating(lives: dict[str, LiveDynamics], settings: BenchSettings) -> dict[str, Durations]:
+    """Durations of each method on the same frames, alternating, after a warm-up."""
     bodies = [_uncertain(body) for body in frames(reaching(_MOTION_S))]
-    count = min(settings.frames, _MOST_FRAMES)
-    durations = np.zeros((WARM_UP + count, len(lives)))
-    stamp = 0
-    for index in settings.bar(len(durations), "dynamics"):
-        stamp += round(1e9 / 60)
-        body = replace(bodies[index % len(bodies)], stamp=stamp)
-        for column, live in enumerate(lives.values()):
-            start = time.perf_counter_ns()
-            live.push(body)
-            durations[index, column] = time.perf_counter_ns() - start
-    return dict(zip(lives, durations[WARM_UP:].T / 1e6))
+    taken: dict[str, list[tuple[int, int]]] = {name: [] for name in lives}
+    count = WARM_UP + min(settings.frames, _MOST_FRAMES)
+    for index in settings.bar(count, "dynamics"):
+        body = replace(bodies[index % len(bodies)], stamp=round((index + 1) * 1e9 / MODEL_RATE_HZ))
+        for name, live in lives.items():
+            taken[name].append(timed(partial(live.push, body)))
+    return {name: Durations.of(pairs[WARM_UP:]) for name, pairs in taken.items()}
 
 
 def _uncertain(body: BodyFrame) -> BodyFrame:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from hpstm_ros.bench.rows import reaching
+from hpstm_ros.bench.timing import Durations, timed
 from hpstm_ros.generation.expectation import Expectation, nothing
 from hpstm_ros.generation.flow import OVERLAP, past_of
 from hpstm_ros.generation.poses import PoseSampler
 from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import Request, resting
 from hpstm_ros.language.alignment.aligner import Aligner
-from pallas_ros.bench.rows import BenchSettings, Row, percentiles, time_each
+from pallas_ros.bench.rows import BenchSettings, Row
 from pallas_ros.body.errors import PallasError
 
 _TEXT = "wave with the right hand"
@@ -53,8 +54,8 @@ def generation(settings: BenchSettings) -> Iterator[Row]:
             print(f"  {each.name} {each.what} not measured: {error}")
             continue
         label = f"{each.name} {each.what}"
-        ms = time_each(work, settings.bar(each.times * count, label))
-        yield from percentiles(each.name, each.case, each.what, ms)
+        taken = (timed(work) for _ in settings.bar(each.times * count, label))
+        yield from Durations.of(taken).rows(each.name, each.case, each.what)
 
 
 def cases() -> list[Case]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hpstm_ros.dynamics.anthropometry import check_mass
 from hpstm_ros.dynamics.figures import MEDICAL, limits_of, sentences
-from hpstm_ros.dynamics.session import SHARES, Tally, computed, recorded
+from hpstm_ros.dynamics.session import DOUBTFUL, SHARES, Tally, computed, recorded
 from hpstm_ros.dynamics.strength import WATCHED
 from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _PARAMETERS = described("dynamics")
 _PROGRESS_EVERY = 100
-_LONGEST_REMARK = 200
 _NAMES = [name.replace("_", " ") for name in WATCHED]
 _RULA = ((5, 7), (7, 8))
 _REBA = ((8, 11), (11, 16))
@@ -123,26 +122,38 @@ def _inferred(bag: Bag, *computed_from: str) -> str:
 
 def _section(tally: Tally, source: str, inferred: str) -> Section:
     if not tally.known_s:
-        why = tally.remark[:_LONGEST_REMARK] or "too few bodies in succession"
+        why = tally.remark or "too few bodies in succession"
         return Section(_page(f"<p>{source}</p>", _warning(f"No load is known: {why}.")))
     summary = tally.summary()
-    notes = limits_of(summary)
-    if tally.unknown_s and tally.remark:
-        notes.append(f"last reason for unknown loads: {tally.remark[:_LONGEST_REMARK]}")
+    notes = _notes(tally)
     times, shares = tally.curve.arrays()
     plot = svg.curves(
         [(name, times, shares[:, k]) for k, name in enumerate(_NAMES)], "of strength", SHARES
     )
     dashed = " and ".join(f"{100 * share:.0f} %" for share in SHARES)
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    items = "".join(f"<li>{escape(note)}</li>" for note in (*limits_of(summary), *notes))
     html = _page(
         f"<p>{source}</p>",
         _warning(inferred) if inferred else "",
-        f'<div class="grid"><div><p><b>Share of strength</b>, dashed: {dashed}</p>{plot}</div>'
-        f"<div>{_load_table(tally)}{_posture_table(tally)}</div></div>",
-        f"<ul>{items}</ul><p>{_SHARES_OF}</p>",
+        f'<div style="max-width:760px"><p><b>Share of strength</b>, dashed: {dashed}</p>{plot}'
+        f"</div>{_load_table(tally)}<p></p>{_posture_table(tally)}<ul>{items}</ul>",
+        f"<p>{_SHARES_OF}</p>",
     )
-    return Section(html, _figures(tally), (*sentences(summary), MEDICAL))
+    return Section(html, _figures(tally), (*sentences(summary), *notes, MEDICAL))
+
+
+def _notes(tally: Tally) -> list[str]:
+    """What to know of doubtful and unknown loads."""
+    notes = []
+    if tally.doubtful_s:
+        notes.append(
+            f"unexplained force above {100 * DOUBTFUL:.0f} % of body weight for"
+            f" {tally.doubtful_s:.1f} s: loads there are doubtful (a jump of the body, or a support"
+            " besides the feet)"
+        )
+    if tally.unknown_s and tally.remark:
+        notes.append(f"last reason for unknown loads: {tally.remark}")
+    return notes
 
 
 def _page(*parts: str) -> str:
@@ -158,13 +169,20 @@ def _load_table(tally: Tally) -> str:
     above = "".join(f"<th>above {100 * share:.0f} %, s</th>" for share in SHARES)
     rows = "".join(
         f"<tr><td>{name}</td><td>{tally.peaks[k]:.0f}</td><td>{100 * tally.peak_shares[k]:.0f}</td>"
-        f"<td>{tally.peak_times[k]:.1f}</td>"
+        f"<td>{tally.peak_times[k]:.1f}</td><td>{_percent(tally.peak_residuals[k])}</td>"
         + "".join(f"<td>{seconds:.1f}</td>" for seconds in tally.above[:, k])
         + "</tr>"
         for k, name in enumerate(_NAMES)
     )
-    head = f"<th>moment</th><th>peak, Nm</th><th>% of strength</th><th>at, s</th>{above}"
+    head = (
+        "<th>moment</th><th>peak, Nm</th><th>% of strength</th><th>at, s</th><th>unexplained force"
+        f" then, % of weight</th>{above}"
+    )
     return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if np.isfinite(share) else "–"
 
 
 def _posture_table(tally: Tally) -> str:
@@ -180,13 +198,13 @@ def _posture_table(tally: Tally) -> str:
             ("REBA", worst.reba, 15, tally.reba, _REBA),
         )
     )
-    head = "<th>posture</th><th>highest</th><th>action needed soon, s</th><th>now, s</th>"
+    head = "<th>posture</th><th>highest</th><th>action needed soon</th><th>now</th>"
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
 def _at(seconds: NDArray[np.float64], first: int, last: int) -> str:
     words = f"{first} to {last - 1}" if last - first > 1 else f"{first}"
-    return f"<td>{seconds[first:last].sum():.1f} (score {words})</td>"
+    return f"<td>{seconds[first:last].sum():.1f} s (score {words})</td>"
 
 
 def _figures(tally: Tally) -> dict[str, float]:

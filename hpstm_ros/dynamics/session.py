@@ -20,6 +20,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_BODY_LOAD
+from pallas_ros.core.errors import readable
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.view.curve import Curve
 
@@ -31,6 +32,8 @@ F64 = NDArray[np.float64]
 FULL_SHARE = 1.0
 """Of the median adult's strength: time above it is counted as well."""
 SHARES = (HIGH_SHARE, FULL_SHARE)
+DOUBTFUL = 0.15
+"""Of body weight: moments with a larger unexplained force are not used in evaluations either."""
 _NS = 1e9 / MODEL_RATE_HZ
 _LONGEST_STEP_S = 0.1
 """s, longest time for which one instant counts; longer gaps count as one frame."""
@@ -39,6 +42,7 @@ _BRIDGED_S = 0.1
 _RATE_FROM = 300
 """Number of bodies from which their rate is determined."""
 _MOST_PEOPLE = 8
+_LONGEST_REMARK = 200
 _NEAR_RATE = 0.1
 """Relative deviation from 60 Hz within which bodies are used as they are, as in the node."""
 _MOST_RULA = 7
@@ -80,10 +84,12 @@ class Tally:
 
     Attributes:
         curve: shares (5,) over time.
-        peaks, peak_shares, peak_times: (5,) Nm, shares and s of the highest moments.
+        peaks, peak_shares, peak_times, peak_residuals: (5,) Nm, shares, s, and unexplained force (a
+            share of body weight) of the highest moments.
         above: (2, 5) s above each of `SHARES`.
         rula, reba: (8,) and (16,) s with each score.
         known_s, unknown_s, flight_s: s with known loads, with unknown loads, and without support.
+        doubtful_s: s with an unexplained force above `DOUBTFUL`.
         remark: the last reason for unknown loads.
     """
 
@@ -93,12 +99,14 @@ class Tally:
         self.peaks = np.full(count, np.nan)
         self.peak_shares = np.full(count, np.nan)
         self.peak_times = np.full(count, np.nan)
+        self.peak_residuals = np.full(count, np.nan)
         self.above = np.zeros((len(SHARES), count))
         self.rula = np.zeros(_MOST_RULA + 1)
         self.reba = np.zeros(_MOST_REBA + 1)
         self.known_s = 0.0
         self.unknown_s = 0.0
         self.flight_s = 0.0
+        self.doubtful_s = 0.0
         self.remark = ""
         self._residual = 0.0
         self._stamp: int | None = None
@@ -120,10 +128,12 @@ class Tally:
         self.peaks[higher] = instant.moments[higher]
         self.peak_shares[higher] = instant.shares[higher]
         self.peak_times[higher] = instant.time
+        self.peak_residuals[higher] = instant.residual
         self.above += step * (instant.shares > np.array(SHARES)[:, None])
         self.rula[min(instant.rula, _MOST_RULA)] += step
         self.reba[min(instant.reba, _MOST_REBA)] += step
         self.flight_s += step * (not instant.standing)
+        self.doubtful_s += step * (instant.residual > DOUBTFUL)
         if np.isfinite(instant.residual):
             self._residual += step * instant.residual**2
 
@@ -161,7 +171,7 @@ def recorded(bag: Bag) -> Iterator[Instant]:
             reba=int(message.reba),
             standing=bool(message.standing),
             residual=float(message.residual),
-            remark=str(message.remark),
+            remark=readable(str(message.remark)[:_LONGEST_REMARK]),
         )
 
 

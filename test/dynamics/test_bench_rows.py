@@ -1,5 +1,6 @@
 """Rows of `pallas bench` for forces and generation: their names, goals and what they measure."""
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -9,11 +10,12 @@ pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
 from hpstm_ros.bench import dynamics as forces
 from hpstm_ros.bench import generation
+from hpstm_ros.bench.timing import Durations, timed
 from pallas_ros.bench.rows import GOALS, BenchSettings, Row
 from pallas_ros.body.errors import PallasError
 
 SETTINGS = BenchSettings(frames=120, progress=False)
-PERCENTILES = ("p50", "p90", "p99", "max")
+PERCENTILES = ("p50", "p90", "p99", "max", "cpu_p50")
 
 
 def keys(rows: list[Row]) -> set[tuple[str, str, str]]:
@@ -22,13 +24,13 @@ def keys(rows: list[Row]) -> set[tuple[str, str, str]]:
 
 def test_forces_have_a_row_for_each_method() -> None:
     rows = list(forces.dynamics(SETTINGS))
-    wanted = {("dynamics", "hdys", f"step_{p}_ms") for p in ("min", *PERCENTILES)}
+    wanted = {("dynamics", "hdys", f"step_{p}_ms") for p in PERCENTILES}
     for method in ("rigid_body", "hdys"):
-        wanted |= {("dynamics", method, f"frame_{p}_ms") for p in ("min", *PERCENTILES)}
-    assert keys(rows) == wanted | {("dynamics", "hdys", "over_rigid_body")}
+        wanted |= {("dynamics", method, f"frame_{p}_ms") for p in PERCENTILES}
+    assert keys(rows) == wanted | {("dynamics", "hdys", "cpu_over_rigid_body")}
     assert {goal for goal in GOALS if goal[0] == "dynamics"} <= keys(rows)
     values = {(row.case, row.metric): row.value for row in rows}
-    assert values["hdys", "step_p50_ms"] < values["hdys", "frame_p50_ms"]
+    assert values["hdys", "step_cpu_p50_ms"] < values["hdys", "frame_cpu_p50_ms"]
     assert all(value > 0 for value in values.values())
 
 
@@ -48,7 +50,7 @@ def test_every_method_computes_forces_of_the_measured_frames() -> None:
         for method in forces.METHODS
     }
     durations = forces._alternating(lives, SETTINGS)  # type: ignore[arg-type]
-    assert all(len(ms) == SETTINGS.frames for ms in durations.values())
+    assert all(len(each.wall) == SETTINGS.frames for each in durations.values())
     assert all(count > SETTINGS.frames for count in found.values())  # known since the warm-up
 
 
@@ -92,3 +94,9 @@ def test_a_missing_model_does_not_hide_the_other_rows(
     rows = list(generation.generation(SETTINGS))
     assert {row.metric for row in rows} == {f"score_{p}_ms" for p in PERCENTILES}
     assert "tokens generate_4s not measured: no such file" in capsys.readouterr().out
+
+
+def test_waiting_takes_no_cpu_time() -> None:
+    durations = Durations.of(timed(lambda: time.sleep(0.05)) for _ in range(3))
+    assert durations.wall.shape == durations.cpu.shape == (3,)
+    assert durations.wall.min() >= 50 and durations.cpu.min() < 25

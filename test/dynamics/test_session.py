@@ -106,7 +106,7 @@ def tally(instants: Any) -> Tally:
 
 def test_recorded_loads_are_counted(tmp_path: Path) -> None:
     loads = [shares(0.3)] * 60 + [{**shares(0.6), "rula": 6, "reba": 9}] * 30
-    loads += [{**shares(1.2), "rula": 7, "reba": 11, "standing": False}] * 15
+    loads += [{**shares(1.2), "rula": 7, "reba": 11, "standing": False, "residual": 0.2}] * 15
     loads += [{"known": False, "names": [], "remark": "no left_knee"}] * 15
     found = tally(recorded(Bag(load_bag(tmp_path / "bag", loads))))
     assert found.peaks[0] == pytest.approx(120) and found.peak_shares[0] == pytest.approx(1.2)
@@ -118,7 +118,9 @@ def test_recorded_loads_are_counted(tmp_path: Path) -> None:
     assert summary.worst is not None and (summary.worst.rula, summary.worst.reba) == (7, 11)
     assert summary.unknown == pytest.approx(0.125, abs=0.01)
     assert summary.flight == pytest.approx(0.25, abs=0.02)
-    assert summary.residual == pytest.approx(0.02, abs=1e-3)
+    assert summary.residual == pytest.approx(np.sqrt((6 * 0.02**2 + 0.2**2) / 7), abs=2e-3)
+    assert found.doubtful_s == pytest.approx(0.25, abs=0.02)
+    assert found.peak_residuals[0] == pytest.approx(0.2)
     assert found.remark == "no left_knee"
 
 
@@ -129,7 +131,9 @@ def test_the_page_shows_recorded_loads_without_being_asked(
     assert main(["report", str(bag), "--no-film"]) == 0
     page = (tmp_path / "bag.html").read_text()
     assert "Recorded from /dynamics/load" in page and MEDICAL in page
-    assert re.search(r"<td>lumbar</td><td>70</td><td>70</td><td>0\.5</td><td>0\.5</td>", page)
+    assert re.search(
+        r"<td>lumbar</td><td>70</td><td>70</td><td>0\.5</td><td>2</td><td>0\.5</td>", page
+    )
     printed = capsys.readouterr().out
     assert "lumbar: peak 70 Nm, 70 % of the median adult's strength" in printed
     assert MEDICAL in printed
