@@ -10,7 +10,7 @@ help: ## list the targets
 setup: ## build .venv: ROS 2 from wheels, messages, pinned packages (minutes; then under a second)
 	@$(or $(PYTHON),python3) tools/setup.py
 
-demo: setup ## run the whole graph for DURATION=20 s; bag, figures and film in out/demo; INPUT=FILE plays a recording
+demo: setup ## run the whole graph for DURATION=20 s; bag, plots and video in out/demo; INPUT=FILE plays a recording
 	@.venv/bin/pallas demo --duration $(DURATION) $(if $(INPUT),--input "$(INPUT)")
 
 test: setup ## run the tests; ARGS="-k calibration" selects some
@@ -34,7 +34,7 @@ docs: setup ## generate docs/parameters.md and docs/commands.md from the code
 site: docs ## the documentation as a searchable site in out/site
 	@.venv/bin/mkdocs build --quiet && echo "out/site/index.html"
 
-lock: ## resolve requirements/lock.txt again; ARGS="--upgrade-package numpy" moves one
+lock: ## resolve requirements/lock.txt again; ARGS="--upgrade-package numpy" upgrades one
 	@$(or $(PYTHON),python3) tools/lock.py $(ARGS)
 
 clean: ## remove .venv, build, out

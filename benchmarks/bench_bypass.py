@@ -42,7 +42,7 @@ def methods() -> dict[str, SmootherSettings]:
     lengths = Skeleton.from_height().lengths
     # PALLAS's bodies have a known skeleton, so bone lengths are not estimated
     bones = BoneLengths(lengths, np.zeros_like(lengths))
-    found = {"by-pass": SmootherSettings(method="bypass")}
+    found = {"bypass": SmootherSettings(method="bypass")}
     for lookahead in (0, 2, 5):
         found[f"hpstm, look-ahead {lookahead}"] = SmootherSettings(
             lookahead=lookahead, trust_rotations=True, bones=bones
@@ -53,7 +53,7 @@ def methods() -> dict[str, SmootherSettings]:
 def worn(motion: Motion, seed: int) -> list[BodyFrame]:
     """Return the bodies that PALLAS predicts from sensors worn during this motion."""
     pipeline = PipelineSettings(backend="onnxruntime").pipeline()
-    pipeline.put_in_force(Calibration.identity(), 1)  # nominal mounting plus mounting errors
+    pipeline.apply_calibration(Calibration.identity(), 1)  # nominal mounting plus mounting errors
     return [
         body
         for site, sample in VirtualSensors(seed=seed).samples(motion, start=_START)

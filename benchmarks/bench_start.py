@@ -18,10 +18,12 @@ stop      s from Ctrl-C to the end of the command
 left      processes, unused files in shared memory, and nodes in the graph, 2 s after the end
 
 A cycle is clean if it has no gap over 50 ms, nothing lost and nothing left. The exit status is 1 if
-a cycle was not clean.
+a cycle was not clean. SIGINT and SIGTERM end the graph and the benchmark, with the finished cycles
+and exit status 130.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -30,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from pallas.msg import BodyPose
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Imu
 
 from pallas_ros.body.names import (
@@ -62,6 +66,8 @@ STOP_S = 60.0
 SETTLE_S = 2.0
 READ_S = 0.02
 LONGEST_GAP_MS = 50.0
+INTERRUPTED = 130
+"""Exit status after SIGINT, and after SIGTERM."""
 TOPICS = {
     TOPIC_PALLAS_BODY: BodyPose,
     TOPIC_HPSTM_BODY: BodyPose,
@@ -179,6 +185,20 @@ def _taken(subscription: Any) -> Any:
             yield taken
 
 
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End the graph on leaving, if it still runs; a Ctrl-C does not reach its session."""
+    try:
+        yield
+    finally:
+        try:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(STOP_S)
+        finally:
+            process.kill()
+
+
 def cycle(listener: Listener, words: list[str], seconds: float, folder: Path) -> Cycle:
     """Start and stop the graph once while listening."""
     found = Cycle()
@@ -191,21 +211,22 @@ def cycle(listener: Listener, words: list[str], seconds: float, folder: Path) ->
         process = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
-    while not listener.received[TOPIC_PALLAS_BODY]:
-        listener.listen(0.1)
-        if process.poll() is not None or time.monotonic() - begun > START_S:
-            process.kill()
-            raise SystemExit(f"the graph did not come up:\n{log.read_text()[-3000:]}")
-    found.up_s = time.monotonic() - begun
-    listener.listen(seconds)
-    pids = _session(process.pid)
-    shared = set().union(*map(_shared, pids)) - before
-    stopping = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    while process.poll() is None and time.monotonic() - stopping < STOP_S:
-        listener.listen(READ_S)
-    found.status = process.wait(1.0)
-    found.stop_s = time.monotonic() - stopping
+    with _ended(process):
+        while not listener.received[TOPIC_PALLAS_BODY]:
+            listener.listen(0.1)
+            if process.poll() is not None or time.monotonic() - begun > START_S:
+                process.kill()
+                raise SystemExit(f"the graph did not come up:\n{log.read_text()[-3000:]}")
+        found.up_s = time.monotonic() - begun
+        listener.listen(seconds)
+        pids = _session(process.pid)
+        shared = set().union(*map(_shared, pids)) - before
+        stopping = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        while process.poll() is None and time.monotonic() - stopping < STOP_S:
+            listener.listen(READ_S)
+        found.status = process.wait(1.0)
+        found.stop_s = time.monotonic() - stopping
     listener.listen(SETTLE_S)
     _judge(found, listener)
     found.left = [f"process {pid}" for pid in pids if Path(f"/proc/{pid}").exists()]
@@ -257,6 +278,23 @@ def _shared(pid: int) -> set[Path]:
     return {Path(word) for word in words if word.startswith("/dev/shm/")}
 
 
+def _measure(args: argparse.Namespace, cycles: list[Cycle]) -> None:
+    """Run the cycles; print each and append it to ``cycles``."""
+    listener = Listener()
+    try:
+        # The nodes are measured, not the scheduling of this process. Its main thread, which starts
+        # them, keeps its priority, because they would inherit it.
+        raise_priority(USUAL_PRIORITY, print)
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        print(HEAD, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(1, args.cycles + 1):
+                cycles.append(cycle(listener, args.words, args.seconds, Path(folder)))
+                print(f"{number:5d} {cycles[-1].row()}", flush=True)
+    finally:
+        listener.node.destroy_node()
+
+
 def main() -> int:
     """Run the cycles and print the table."""
     parser = argparse.ArgumentParser(
@@ -268,29 +306,27 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="for `pallas up`, after --")
     args = parser.parse_args()
     middleware.prepare()
-    rclpy.init()
+    for number in (signal.SIGINT, signal.SIGTERM):  # rclpy's handlers would end the listener only
+        signal.signal(number, signal.default_int_handler)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     cycles: list[Cycle] = []
-    with tempfile.TemporaryDirectory() as folder:
-        listener = Listener()
-        # The nodes are measured, not the scheduling of this process. Its main thread, which starts
-        # them, keeps its priority, because they would inherit it.
-        raise_priority(USUAL_PRIORITY, print)
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        print(HEAD, flush=True)
-        for number in range(1, args.cycles + 1):
-            cycles.append(cycle(listener, args.words, args.seconds, Path(folder)))
-            print(f"{number:5d} {cycles[-1].row()}", flush=True)
-        listener.node.destroy_node()
+    interrupted = False
+    try:
+        _measure(args, cycles)
+    except KeyboardInterrupt:
+        interrupted = True
     rclpy.try_shutdown()
     clean = sum(one.clean for one in cycles)
     gaps = [max(one.gap_ms, one.gap_hpstm_ms) for one in cycles]
     print(
-        f"{clean} of {len(cycles)} clean; longest gap {max(gaps):.1f} ms;"
+        f"{clean} of {len(cycles)} clean; longest gap {max(gaps, default=0.0):.1f} ms;"
         f" {sum(one.lost for one in cycles)} messages lost; {sum(len(one.left) for one in cycles)}"
         " leftovers"
     )
     if args.json:
         args.json.write_text(json.dumps([asdict(one) for one in cycles], indent=1) + "\n")
+    if interrupted:
+        return INTERRUPTED
     return 0 if clean == len(cycles) else 1
 
 

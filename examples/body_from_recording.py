@@ -12,7 +12,7 @@ from pallas_ros import Calibration, Motion, PipelineSettings, load_recording, sa
 recording = load_recording(sys.argv[1])
 pipeline = PipelineSettings(height_m=1.75).pipeline()
 if recording.calibrated:  # otherwise the pipeline calibrates on the still T-pose at the start
-    pipeline.put_in_force(Calibration.identity(), 0)
+    pipeline.apply_calibration(Calibration.identity(), 0)
 
 bodies = []
 for site, sample in recording.samples(start=1):

@@ -21,7 +21,7 @@ period = 8_000_000  # ns, 125 commands per second
 arm = Teleoperation(robot, "right", safety=SupervisorSettings(require_dead_man=False))
 now = 10_000_000_000
 q = robot.q_ready
-arm.stands(now, q)  # a real arm reports its joint states: arm.joints(now, stamp, names, q)
+arm.simulate_rest(now, q)  # a real arm reports its joint states: arm.joints(now, stamp, names, q)
 engaged = arm.supervisor.engage(now)
 for body in frames(demo_motion(6.0), start=now):
     while now < body.stamp:

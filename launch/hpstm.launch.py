@@ -4,7 +4,7 @@ from pallas_ros.graph.launch_description import description
 
 
 def generate_launch_description():
-    """Pose adapter, smoothing, arm; recorder and visualizer where asked for."""
+    """Pose adapter, smoothing, arm; recorder and visualizer if requested."""
     only = [
         "pose_adapter",
         "hpstm",

@@ -37,7 +37,7 @@ def parameters() -> str:
             cells = (
                 f"`{parameter.name}`",
                 f"`{shown(parameter.default)}`",
-                parameter.wants(),
+                parameter.valid_values(),
                 f"{parameter.description}{when}",
             )
             text += (

@@ -224,7 +224,7 @@ def page(summary: dict[str, Any], clip: str | None, title: str) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport"'
         f' content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>{style}</style><h1>{html.escape(title)}</h1>{film}<table>{cells}</table>"
-        "<p>The bag, the film and summary.json are in the same folder. Latency is measured from the"
-        " stamp of the newest IMU sample in a body to the time at which the recorder's middleware"
-        " receives the first joint command computed from that body.</p></html>\n"
+        "<p>The bag, the video and summary.json are in the same folder. Latency is measured from"
+        " the stamp of the newest IMU sample in a body to the time at which the recorder's"
+        " middleware receives the first joint command computed from that body.</p></html>\n"
     )

@@ -122,7 +122,7 @@ class HostileRun:
 
     def run(self) -> Verdict:
         """Feed the bodies, tick in between, and check the commands."""
-        self._arm.stands(self._now, self._q)
+        self._arm.simulate_rest(self._now, self._q)
         self._may.joints = self._true_state_at = self._now - _NS // 100  # the last of those states
         self._feedback()
         self._engage()

@@ -30,9 +30,9 @@ examples:
   pallas demo --duration 30 --input recording.npz    play an IMU recording or a motion file instead
   pallas demo robot:=ur5
 
-The sensors are pseudo-terminals that speak a real protocol, messages go through DDS, MuJoCo
-simulates the arm, and the bag is a rosbag2. A node that runs with simulated arms only engages
-the arm and holds its dead-man switch."""
+The sensors are pseudo-terminals that send a real sensor protocol, messages go through DDS, MuJoCo
+simulates the arm, and the bag is a rosbag2. A node for simulated arms engages the arm and holds
+its dead-man switch."""
 
 FPS = 15.0
 
@@ -138,13 +138,13 @@ def _film(
     try:
         from pallas_ros.view.figure import write_clip
     except ImportError as error:
-        print(f"no film: {error.name} is not installed", file=sys.stderr)
+        print(f"no video: {error.name} is not installed", file=sys.stderr)
         return None
     for name in ("demo.mp4", "demo.gif"):
         pictures = tqdm(
             demo_report.frames(bag, robot, arm, FPS),
             total=round(duration * FPS),
-            desc="film",
+            desc="video",
             leave=False,
             disable=None,
         )
@@ -152,7 +152,7 @@ def _film(
             write_clip(out / name, pictures, FPS)
             return name
         except PallasError as error:
-            print(f"{name} was not made: {error}", file=sys.stderr)
+            print(f"{name} was not written: {error}", file=sys.stderr)
     return None
 
 

@@ -19,6 +19,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import HEIGHT_RANGE_M
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 from pallas_ros.motion_files import add_options, overrides_from
 
@@ -94,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
     check_mass(args.mass)
     check_load(args.load)
     _check(args)
+    check_outputs([args.output, args.report], [args.input, args.model, args.map])
     motion, found = read_body(args.input, overrides_from(args))
     print(f"{args.input}: {found}", flush=True)
     if args.method == HDYS:

@@ -13,6 +13,7 @@ from hpstm_ros.generation.request import Request, default_model, parse_hand
 from hpstm_ros.language.encoder import TextEncoder, ignored_warning
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_motion, save_motion
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 
 _PARAMETERS = described("motion_generator")
@@ -41,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="duration (default 4)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     parser.add_argument(
-        "--candidates", type=int, default=1, metavar="K", help="draw K motions, keep the best"
+        "--candidates", type=int, default=1, metavar="K", help="generate K motions, keep the best"
     )
     parser.add_argument(
         "--model",
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an argument or an input is invalid.
     """
+    check_outputs([args.output, args.video], [args.start, args.robot])
     request = Request(
         text=args.text,
         seconds=args.seconds,

@@ -10,6 +10,7 @@ import numpy as np
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_motion
 from pallas_ros.body.resources import share
+from pallas_ros.files.overwriting import check_outputs
 
 if TYPE_CHECKING:
     from hpstm_ros.generation.poses import Poses
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     out = Path(args.output)
     text = checked(args.text)
+    check_outputs([out, out.with_suffix(".png"), args.attention], [args.model])
     if out.suffix != ".npz":
         raise PallasError(f"{args.output}: a motion file ends in .npz")
     if args.attention and Path(args.attention).suffix.lower() != ".png":

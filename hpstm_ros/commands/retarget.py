@@ -13,6 +13,7 @@ from hpstm_ros.teleoperation.joint_motion import summary
 from hpstm_ros.teleoperation.recorded import describe, retarget_motion
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_npz
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
 
@@ -102,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an argument or an input is invalid.
     """
+    outputs = [args.output, args.video, args.json, args.describe]
+    check_outputs(outputs, [args.input, args.robot, args.map])
     robot = load_robot(args.robot)
     for remark in robot.remarks:
         print(f"pallas: {robot.name}: {remark}", file=sys.stderr)

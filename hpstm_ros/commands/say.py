@@ -21,8 +21,8 @@ EXAMPLE = """\
   pallas say "wave" --robot panda
       requests a longer motion if the arm's speed limits would clip this one
 
-The node rejects violent motion and requests that it cannot meet, with a message. Between two
-sentences the body blends. Ctrl-C cancels: the body blends to rest within 0.3 s."""
+The node rejects violent motion and requests that it cannot meet, with a message. Transitions
+between sentences are blended. Ctrl-C cancels: the body is blended to rest within 0.3 s."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     parser.add_argument(
-        "--candidates", type=int, default=1, metavar="K", help="draw K motions, play the best"
+        "--candidates", type=int, default=1, metavar="K", help="generate K motions, play the best"
     )
     parser.add_argument("--model", default="", help="generator (default: the node's)")
     parser.add_argument(

@@ -3,6 +3,7 @@
 import argparse
 
 from pallas_ros.files.json_output import write_json
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.motion_files import add_options, overrides_from, read_motion
 
 HELP = "Score from 0 to 100 how well a motion matches a text and a scene of labelled boxes."
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from hpstm_ros.language.alignment.scene import load_scene
     from hpstm_ros.language.encoder import checked
 
+    check_outputs([args.json], [args.motion, args.scene, args.model, args.map])
     text = checked(args.text)
     scene = load_scene(args.scene) if args.scene else None
     motion = read_motion(args.motion, overrides_from(args))

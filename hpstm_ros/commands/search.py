@@ -12,6 +12,7 @@ from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.bags.paths import is_bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.json_output import write_json
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.motion_files import read_motion
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     recordings = list(
         dict.fromkeys(found for path in paths for found in find_recordings(Path(path)))
     )
+    check_outputs([args.json, args.sheet], [*recordings, args.like, args.model])
     aligner = _aligner(args.model)
     if text is None:
         query = aligner.motion(read_motion(args.like))

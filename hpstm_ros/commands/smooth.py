@@ -9,6 +9,7 @@ from hpstm_ros.smoothing.bones import BoneLengths
 from hpstm_ros.smoothing.offline import smooth_motion
 from hpstm_ros.smoothing.smoother import SMOOTHERS, Smoother, SmootherSettings
 from pallas_ros.body.motion import save_motion
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
 
@@ -24,7 +25,7 @@ EXAMPLE = """
   pallas smooth dance.bvh dance.npz
       motion files of other tools (docs/guide/motion.md)
   pallas smooth gaps.npz whole.npz --fill
-      gaps of 0.5 to 3 s are filled by HPSTM-Gen, and marked in `filled`
+      gaps of 0.5 to 3 s are filled with the predicted body, and marked in `filled`
   pallas smooth a.npz b.npz --bones operator.npz
       with the operator's bone lengths, which the first run estimates and saves
 """
@@ -73,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fill",
         action="store_true",
-        help="fill gaps that are too long to bridge, up to 3 s (HPSTM-Gen)",
+        help="fill gaps that are too long to bridge, up to 3 s",
     )
     parser.add_argument(
         "--bones",
@@ -85,6 +86,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Smooth one file."""
+    check_outputs([args.output], [args.input, args.bones, args.model, args.map])
     source = read_for_streaming(args.input, overrides_from(args))
     motion = source.motion
     print(f"{args.input}: {source.found}", flush=True)

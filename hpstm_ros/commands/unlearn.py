@@ -7,6 +7,7 @@ from pathlib import Path
 from hpstm_ros.generation.concepts import Concept
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
+from pallas_ros.files.overwriting import check_outputs
 
 HELP = "Remove a concept (default: violence) from a motion generator, without training."
 EXAMPLE = """\
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"the seed must be from 0 to {2**63 - 1}")
     concept = Concept.load(args.pairs) if args.pairs else Concept.named(args.concept)
     weights = args.weights or WEIGHTS[args.model]
+    check_outputs([args.output, args.output.with_suffix(".md")], [resource(weights), args.pairs])
     if args.method == "refusal":
         return _refuse(args, weights, concept)
     if args.model != "tokens":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hpstm_ros.dynamics.ergonomics import Scores
 
 HIGH_SHARE = 0.5
-"""Of the median adult's strength: time above it is counted."""
+"""Share of the median adult's strength above which time is counted."""
 MEDICAL = (
     "Net joint moments are computed from motion and an average body; they do not measure muscle,"
     " disc or joint contact forces. This is not a medical device, a diagnosis or a clearance for"
@@ -15,9 +15,9 @@ MEDICAL = (
 
 @dataclass(frozen=True)
 class Watched:
-    """A watched moment over a motion.
+    """A reported moment over a motion.
 
-    Peak Nm, its share of the median adult's strength, s above `HIGH_SHARE`.
+    Peak in Nm, its share of the median adult's strength, and the time in s above `HIGH_SHARE`.
     """
 
     name: str
@@ -31,8 +31,8 @@ class Summary:
     """The figures of a motion.
 
     Attributes:
-        watched: of each of `strength.WATCHED`.
-        worst: highest RULA and REBA, or None where no frame is known.
+        watched: one entry for each of `strength.WATCHED`.
+        worst: highest RULA and REBA, or None if no frame is known.
         unknown: share of frames without forces.
         flight: s without contact.
         residual: rms of the residual force, as a share of body weight.
@@ -46,7 +46,7 @@ class Summary:
 
 
 def sentences(summary: Summary) -> list[str]:
-    """The figures in words, one line each."""
+    """Return the figures as text, one line each."""
     lines = [
         f"{each.name.replace('_', ' ')}: peak {each.peak:.0f} Nm, {100 * each.share:.0f} % of the "
         f"median adult's strength; above {100 * HIGH_SHARE:.0f} % for {each.above:.1f} s"
@@ -60,7 +60,7 @@ def sentences(summary: Summary) -> list[str]:
 
 
 def limits_of(summary: Summary) -> list[str]:
-    """What limits the figures: frames without support, unknown frames, the residual."""
+    """Return what limits the figures: frames without support, unknown frames, the residual."""
     lines = []
     if summary.flight > 0:
         lines.append(f"no contact for {summary.flight:.2f} s: no ground force there")

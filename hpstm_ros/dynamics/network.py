@@ -48,9 +48,11 @@ def check_unloaded(loads: Iterable[float], contacts: Iterable[str] = ()) -> None
         PallasError: a hand carries a load, or there are contacts besides the feet.
     """
     if any(loads):
-        raise PallasError("HDyS does not model carried loads: use rigid_body, or carry nothing")
+        raise PallasError("HDyS does not model carried loads: use rigid_body, or set no load")
     if any(contacts):
-        raise PallasError("HDyS knows no contacts besides the feet: use rigid_body, or name none")
+        raise PallasError(
+            "HDyS does not model contacts other than the feet: use rigid_body, or set none"
+        )
 
 
 class Network:

@@ -128,7 +128,7 @@ def remarks(motion: Motion, valid: NDArray[np.bool_], cutoff: float) -> list[str
         )
     bridged = int((valid & ~_good(motion)).sum())
     if bridged:
-        found.append(f"short gaps of {bridged / motion.fps:.2f} s in all are interpolated")
+        found.append(f"short gaps ({bridged / motion.fps:.2f} s in total) are interpolated")
     return found
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 F64 = NDArray[np.float64]
 
 FULL_SHARE = 1.0
-"""Of the median adult's strength: time above it is counted as well."""
+"""Share of the median adult's strength above which time is counted as well."""
 SHARES = (HIGH_SHARE, FULL_SHARE)
 DOUBTFUL = 0.15
 """Of body weight: moments with a larger unexplained force are not used in evaluations either."""

@@ -1,7 +1,7 @@
-"""Moments that matter at work, and the share of a person's strength that they take.
+"""Moments that matter at work, as a share of a person's strength.
 
-Shares are of the median healthy adult's isometric strength, not the operator's: they compare
-postures and loads. They say nothing of a person's health.
+Shares are relative to the isometric strength of the median healthy adult, not of the operator:
+they compare postures and loads. They do not describe a person's health.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ WATCHED = {
     "left_knee": "left_knee",
     "right_knee": "right_knee",
 }
-"""What is watched -> the joint whose moment it is; ``spine1`` lies at L4/L5."""
+"""Name of a reported moment -> the joint at which it acts; ``spine1`` is at L4/L5."""
 WATCHED_JOINTS = tuple(JOINT_INDEX[joint] for joint in WATCHED.values())
 
 
@@ -42,7 +42,7 @@ class Strength:
     knee: float
 
     def of(self, name: str, mass: float) -> float:
-        """Nm of one of `WATCHED`, for a person of ``mass`` kg."""
+        """Return the strength in Nm for one of `WATCHED`, for a person of ``mass`` kg."""
         if name == "lumbar":
             return self.lumbar
         return self.knee * mass if name.endswith("knee") else self.shoulder
@@ -57,7 +57,7 @@ STRENGTH = {
 
 @dataclass(frozen=True)
 class Load:
-    """A watched moment at one instant.
+    """A reported moment at one instant.
 
     Attributes:
         name: of `WATCHED`.
@@ -71,7 +71,7 @@ class Load:
 
 
 def loads(moment: F64, mass: float, sex: str = "mean") -> tuple[Load, ...]:
-    """The watched moments among those of all joints (22, 3) Nm."""
+    """Return the reported moments, from those of all joints (22, 3) Nm."""
     out = []
     for name, joint in zip(WATCHED, WATCHED_JOINTS):
         size = float(np.linalg.norm(moment[joint]))

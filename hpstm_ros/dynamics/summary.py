@@ -1,6 +1,6 @@
-"""What a motion's forces come to.
+"""Summary of the forces of a motion.
 
-Peak loads, time above thresholds, scores; in words and as a page of plots.
+Peak loads, time above thresholds and posture scores, as text and as a page of plots.
 """
 
 import base64
@@ -26,11 +26,11 @@ from pallas_ros.view.page import save_text
 F64 = NDArray[np.float64]
 
 _EVERY_S = 0.1
-"""Posture scores are taken this often."""
+"""Interval between posture scores."""
 
 
 def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
-    """The figures of ``dynamics``, which was computed from ``motion``.
+    """Summarise ``dynamics``, which was computed from ``motion``.
 
     Raises:
         PallasError: the motion and the dynamics have different numbers of frames.
@@ -61,7 +61,7 @@ def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
 
 
 def _seen(dynamics: Dynamics, motion: Motion) -> NDArray[np.bool_]:
-    """(T,) whether a frame has forces and a body; in short gaps, forces are interpolated."""
+    """Return (T,) whether a frame has forces and a body; in short gaps, forces are interpolated."""
     body = np.isfinite(motion.rotations).all(axis=(1, 2))
     return np.asarray(dynamics.valid & body & np.isfinite(motion.positions).all(axis=(1, 2)))
 
@@ -83,7 +83,7 @@ def _worst(dynamics: Dynamics, motion: Motion, step: float) -> Scores | None:
 def write_page(
     path: str | Path, dynamics: Dynamics, motion: Motion, summary: Summary, title: str
 ) -> None:
-    """A page of plots, and pictures at the peaks, that opens without network or script."""
+    """Write a page of plots, with pictures at the peaks; it needs no network and no script."""
     t = dynamics.t
     known = dynamics.valid
     weight = dynamics.mass * GRAVITY
@@ -113,7 +113,7 @@ def write_page(
 
 
 def _pictures(dynamics: Dynamics, motion: Motion) -> str:
-    """The instants of the highest lumbar, right knee and right shoulder moment."""
+    """Return the instants of the highest lumbar, right knee and right shoulder moment."""
     seen = _seen(dynamics, motion)
     if not seen.any():
         return ""

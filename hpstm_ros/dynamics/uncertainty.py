@@ -1,8 +1,8 @@
-"""How far the watched moments may be off, from the covariance of the body's joints.
+"""Standard deviation of the reported moments, from the covariance of the body's joints.
 
-Linear: a moment is a sum of weights and ground forces times lever arms, and the joints' errors,
-taken as independent of each other, shift the arms. Errors of acceleration, mass and strength are
-not in it.
+Linear: a moment is a sum of weights and ground forces times lever arms, and the errors of the
+joints, assumed independent, shift the arms. Errors of acceleration, mass and strength are not
+included.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ F64 = NDArray[np.float64]
 
 
 def _carried_by(joint: int) -> set[int]:
-    """The joint and all that hang on it."""
+    """Return the joint and all its descendants."""
     out = {joint}
     for other, parent in enumerate(PARENTS):
         if parent in out:
@@ -28,7 +28,7 @@ def _carried_by(joint: int) -> set[int]:
 
 
 class Spread:
-    """Standard deviations of the watched moments of one person."""
+    """Standard deviations of the reported moments of one person."""
 
     def __init__(self, human: Human) -> None:
         self._human = human
@@ -39,11 +39,11 @@ class Spread:
                     self._weights[index, part.joint, 2] -= part.mass * GRAVITY
 
     def deviations(self, frame: Frame, covariance: F64 | None) -> F64:
-        """(5,) Nm for the joints' covariance (22, 3, 3) m^2; NaN where that is not known."""
+        """Return (5,) Nm for the joints' covariance (22, 3, 3) m^2; NaN if that is not known."""
         if covariance is None or not np.isfinite(covariance).all():
             return np.full(len(WATCHED), np.nan)
         forces = self._forces(frame)
-        forces[_NUMBERS, _JOINTS] = 0.0  # its lever arm is none, however far the joint is off
+        forces[_NUMBERS, _JOINTS] = 0.0  # its lever arm is zero, whatever the joint's error
         forces[_NUMBERS, _JOINTS] = forces.sum(axis=1)
         moments = frame.moment[_JOINTS]
         sizes = np.maximum(np.linalg.norm(moments, axis=1), 1e-9)
@@ -53,8 +53,8 @@ class Spread:
         return np.asarray(np.sqrt(np.maximum((spread * arms).sum(axis=(1, 2)), 0.0)))
 
     def _forces(self, frame: Frame) -> F64:
-        """Forces (5, 22, 3) N on what hangs on each watched joint, at the joints whose errors shift
-        them."""
+        """Return the forces (5, 22, 3) N on the descendants of each reported joint, at the joints
+        whose errors shift them."""
         forces: F64 = self._weights.copy()
         for foot, side in enumerate(SIDES):
             wrist = JOINT_INDEX[f"{side}_wrist"]

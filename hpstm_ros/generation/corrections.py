@@ -1,8 +1,8 @@
-"""What generated motion is held to whatever a network says.
+"""Corrections of generated motion, applied to the output of every network.
 
-Joint ranges, feet that stand where they touch the floor, a floor that nothing sinks into, hands at
-their targets, and smooth paths. All of it acts on orientations and the root path, so bones keep
-their lengths.
+They enforce joint ranges, keep feet in place while they touch the floor, prevent penetration of
+the floor, move hands to their targets, and smooth the paths. All of them act on orientations and
+the root path, so bones keep their lengths.
 """
 
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ real motion (`pallas eval hpstm_gen`)."""
 _CORNERS_FRAMES = 2.0
 """Frames, of the same filter after the corrections, which leave corners."""
 _BLEND_FRAMES = 5
-"""Frames over which a foot is drawn to where it stands and let go."""
+"""Frames over which a foot is blended into and out of its standing position."""
 _SHORTEST_CONTACT = 4
 _HAND_S = 0.35
 """s, standard deviation of the pull of a hand's target over time."""
 LIFT_M = 0.03
 """m, height by which a hand target may lift the lower foot: on tiptoe."""
 _ROUNDS = 3
-"""Of hands, feet and ranges after each other; each disturbs the others a little."""
+"""Passes over hands, feet and ranges in sequence; each slightly disturbs the others."""
 _RANGE_MARGIN = 1e-4
-"""rad, kept from the ends of the ranges, so that float32 files stay inside."""
+"""rad, margin to the ends of the ranges, so that float32 files stay inside."""
 _LEG = ("hip", "knee", "ankle", "foot")
 _ARM = ("shoulder", "elbow", "wrist")
 _HIPS = (JOINT_INDEX["left_hip"], JOINT_INDEX["right_hip"])
@@ -47,7 +47,7 @@ _HIPS = (JOINT_INDEX["left_hip"], JOINT_INDEX["right_hip"])
 
 @cache
 def joint_ranges() -> tuple[F64, F64]:
-    """Least and most (22, 3) rad of rotation vectors from the parent; any for the pelvis."""
+    """Minimum and maximum (22, 3) rad of rotation vectors from the parent; any for the pelvis."""
     document = load_mapping(resource("config/joint_ranges.yaml"), "ranges of joints")
     low = np.full((len(JOINTS), 3), -np.inf)
     high = np.full((len(JOINTS), 3), np.inf)
@@ -67,14 +67,14 @@ def joint_ranges() -> tuple[F64, F64]:
 
 
 def range_violations(q_world_joint: F64, tolerance: float = 1e-3) -> NDArray[np.bool_]:
-    """(..., 22) whether a joint is outside its range."""
+    """Return (..., 22) whether a joint is outside its range."""
     low, high = joint_ranges()
     turn = rotations.to_rotvec(to_local(q_world_joint))
     return np.asarray(((turn < low - tolerance) | (turn > high + tolerance)).any(-1))
 
 
 def within_ranges(q_world_joint: F64) -> F64:
-    """Orientations (..., 22, 4) with every joint put into its range."""
+    """Return orientations (..., 22, 4) with every joint clamped to its range."""
     low, high = joint_ranges()
     local = to_local(q_world_joint)
     turn = rotations.to_rotvec(local)
@@ -88,7 +88,7 @@ def correct(
     hands: Sequence[HandTarget] = (),
     smoothing: float = SMOOTHING_FRAMES,
 ) -> NDArray[np.float32]:
-    """Features (T, 137) that keep to what the module says; ``hands`` are in their frame."""
+    """Return the corrected features (T, 137); ``hands`` are in the same frame."""
     q, root, contacts = rep.decode(smoothed(features, smoothing))
     standing = _long_enough(contacts > 0.5)
     most = np.maximum(hover(within_ranges(q), root), 0.0) + LIFT_M
@@ -119,7 +119,7 @@ def _corrected(
 
 
 def smoothed(features: NDArray[np.float32], frames: float) -> NDArray[np.float32]:
-    """Features (T, 137) filtered over time, but for the contacts."""
+    """Return the features (T, 137) filtered over time, except the contacts."""
     if frames <= 0 or len(features) < 3:
         return features
     out = np.array(features)
@@ -129,7 +129,7 @@ def smoothed(features: NDArray[np.float32], frames: float) -> NDArray[np.float32
 
 
 def _long_enough(standing: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Contacts (T, 2) without those that last a few frames only."""
+    """Return the contacts (T, 2) without those that last only a few frames."""
     out = standing.copy()
     for side in range(2):
         for start, stop in _runs(standing[:, side]):
@@ -144,7 +144,7 @@ def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def floor_heights() -> tuple[list[int], F64]:
-    """The joints on the floor, and their least heights (4,) m on level ground.
+    """Return the joints on the floor, and their minimum heights (4,) m on level ground.
 
     The joints are toe base and ankle, left then right.
     """
@@ -153,7 +153,7 @@ def floor_heights() -> tuple[list[int], F64]:
 
 
 def above_floor(q: F64, root: F64) -> F64:
-    """The root path (T, 3) raised where a foot sinks into the floor."""
+    """Return the root path (T, 3), raised where a foot sinks into the floor."""
     joints, least = floor_heights()
     p = forward_kinematics(Skeleton.from_height(), q, root)
     sunk = np.maximum(least + 0.015 - p[:, joints, 2], 0.0).max(axis=1)
@@ -173,8 +173,8 @@ def hover(q: F64, root: F64) -> F64:
 
 
 def lowered(q: F64, root: F64, most: F64) -> F64:
-    """The root path (T, 3) lowered where the lower foot is more than ``most`` (T,) m above the
-    floor.
+    """Return the root path (T, 3), lowered where the lower foot is more than ``most`` (T,) m above
+    the floor.
     """
     out = root.copy()
     out[:, 2] -= np.maximum(hover(q, root) - most, 0.0)
@@ -228,7 +228,7 @@ def feet_planted(q: F64, root: F64, standing: NDArray[np.bool_]) -> tuple[F64, F
 
 
 def planted_shift(toe: F64, standing: NDArray[np.bool_]) -> F64:
-    """How far (T, 3) a toe is to be moved so that it rests while it stands, fading in and out."""
+    """Return the displacement (T, 3) that keeps a standing toe in place, fading in and out."""
     shift = np.zeros_like(toe)
     weight = np.zeros(len(toe))
     for start, stop in _runs(standing):
@@ -246,7 +246,7 @@ def planted_shift(toe: F64, standing: NDArray[np.bool_]) -> F64:
 
 
 def two_bones(q: F64, p: F64, joints: Sequence[int], goal: F64, *, keep_end: bool) -> F64:
-    """Orientations with the end of a two-bone limb at ``goal``, or as near as it reaches.
+    """Return orientations with the end of a two-bone limb at ``goal``, or as near as it reaches.
 
     Args:
         q: (T, 22, 4) global orientations.
@@ -276,7 +276,7 @@ def two_bones(q: F64, p: F64, joints: Sequence[int], goal: F64, *, keep_end: boo
         sign = np.where(np.sum(axis * hinge, axis=-1) < 0, -1.0, 1.0)
         axis = axis * sign[:, None]
         angle = angle * sign
-    # the nearer to straight, the less the bones say about the axis
+    # the nearer to straight, the less the bones determine the axis
     axis = axis + 0.02 * first * second * hinge
     axis = axis / np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-9)
     bend = rotations.from_rotvec(axis * (wanted - angle)[:, None])
@@ -300,7 +300,7 @@ def _hinge(upper: int) -> F64:
 
 
 def _after(joint: int) -> list[int]:
-    """A joint and all that hang on it."""
+    """Return a joint and all its descendants."""
     return [j for j in range(len(JOINTS)) if j == joint or PARENTS[j] == joint]
 
 
@@ -334,7 +334,7 @@ def hand_pulled(q: F64, root: F64, target: HandTarget, most: F64) -> tuple[F64, 
 
 
 def root_pulled(q: F64, root: F64, target: HandTarget) -> F64:
-    """Move the root (T, 3) m by what a wrist lacks to its target; feet may slide.
+    """Move the root (T, 3) m by the remaining distance of a wrist to its target; feet may slide.
 
     Args:
         q: (T, 22, 4) global orientations xyzw.

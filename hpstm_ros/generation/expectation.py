@@ -1,6 +1,6 @@
-"""What is expected of a body where nothing of it is seen: ahead of now, and in gaps; at run time.
+"""Run time of the network that predicts unobserved joints, in the future and in gaps.
 
-Neither torch nor ROS.
+Requires neither torch nor ROS.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ _BATCHES: Final = (1, 4, 16)
 
 
 class Expectation:
-    """The network, ready to be asked.
+    """The prediction network, loaded from its model file.
 
     Args:
         path: the model file.
@@ -46,15 +46,16 @@ class Expectation:
         self.scale = float(self._stream.first.metadata.get("deviation_scale", 1.0))
 
     def expect(self, known: F32, seen: Flags) -> tuple[F32, F32]:
-        """The expected motion (B, 120, 137), and deviations (B, 120, 22, 3) m of its positions.
+        """Return the expected motion (B, 120, 137), and the standard deviations (B, 120, 22, 3) m
+        of its positions.
 
         Args:
-            known: (B, 120, 137) features, all in one frame a window; anything where not seen.
-            seen: (B, 120, 22) which joints are (the pelvis: the root path as well). What is seen is
-                not changed.
+            known: (B, 120, 137) features, in one frame per window; arbitrary where not observed.
+            seen: (B, 120, 22) whether a joint is observed (the pelvis: also the root path).
+                Observed values are not changed.
 
-        Deviations are along the axes of the frame that the window is given in. They are exact where
-        that is the frame of the last body seen, as of `seen_from_reference`.
+        Deviations are along the axes of the window's frame. They are exact if that is the frame of
+        the last observed body, as returned by `seen_from_reference`.
         """
         moved = []
         places = []
@@ -79,7 +80,7 @@ class Expectation:
 
 
 def nothing(batch: int) -> tuple[F32, Flags]:
-    """Windows of which nothing is known: features, and what is seen."""
+    """Return windows in which nothing is observed: features and flags of observed joints."""
     return (
         np.zeros((batch, FRAMES, FEATURES), np.float32),
         np.zeros((batch, FRAMES, len(JOINTS)), np.bool_),

@@ -67,7 +67,7 @@ def text_refusal(text: str) -> str | None:
     This is the first guard. An innocently worded request passes it and is left to the classifier.
     """
     if asks_for_violence(text):
-        return "the request describes violence, which is not generated: ask for another motion"
+        return "the request describes violence, which is not generated: request another motion"
     return None
 
 

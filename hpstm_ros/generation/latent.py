@@ -23,11 +23,11 @@ MODEL: Final = "models/latent.onnx"
 SHORTEST_S: Final = 1.0
 """s, the shortest motion that was trained."""
 _TAKE_UP_FRAMES = 15
-"""Frames over which a start's last body turns into the motion that was drawn."""
+"""Frames over which the last body of a start is blended into the sampled motion."""
 
 
 class LatentGenerator:
-    """Motion for a sentence, drawn for the time that it has: a `Generator` of 1 to 10 s.
+    """Motion for a sentence, sampled for the requested duration: a `Generator` of 1 to 10 s.
 
     Args:
         path: the model file.
@@ -65,8 +65,9 @@ class LatentGenerator:
             raise PallasError("the length-aware generator takes no hand targets: use --model flow")
         if not SHORTEST_S <= request.seconds <= self.longest_s:
             raise PallasError(
-                f"a motion of {request.seconds:g} s was asked for, but the length-aware generator "
-                f"gives {SHORTEST_S:g} to {self.longest_s:g} s: ask for that, or use --model flow"
+                f"a motion of {request.seconds:g} s was requested, but the length-aware generator "
+                f"generates {SHORTEST_S:g} to {self.longest_s:g} s: request that, or use --model"
+                " flow"
             )
         text = np.zeros((1, TEXT), np.float32)
         if request.text:
@@ -121,7 +122,7 @@ class LatentGenerator:
 
 
 def taken_up(last: F32, drawn: F32) -> F32:
-    """``drawn`` (T, 137) from the body ``last`` (137,) on, into which it turns in half a second."""
+    """Return ``drawn`` (T, 137), blended from the body ``last`` (137,) within half a second."""
     shared = min(_TAKE_UP_FRAMES, len(drawn))
     part = (np.arange(shared) + 1.0) / (shared + 1)
     part = (part * part * (3 - 2 * part))[:, None]

@@ -75,7 +75,7 @@ class TakeOver:
                 people are in view.
         """
         if self._operator is None or not abs(now - self._operator.stamp) <= FRESH_NS:
-            raise PallasError("no body of the operator arrives: start the sensors first")
+            raise PallasError("no body of the operator is arriving: start the sensors first")
         others = [name for name, at in self._others.items() if abs(now - at) <= IN_VIEW_NS]
         if others:
             names = ", ".join(repr(name[:40]) for name in (self._operator.body_id, *others))

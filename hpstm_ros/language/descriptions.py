@@ -269,7 +269,8 @@ def clean_text(text: str, content: str = "") -> str:
     animal = "(human subject)" in text or content.startswith("animal behaviors")
     if "subjects" in text:
         text = re.sub(r"\b([AB])\b", r"person \1", text)
-    text = re.sub(r"\([^)]*subject[^)]*\)|cleaned ?grs", "", text, flags=re.IGNORECASE)
+    asides = r"\((?=[^()]*\))[^()]*subject[^()]*\)|cleaned ?grs"
+    text = re.sub(asides, "", text, flags=re.IGNORECASE)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text.replace("_", " ")).lower()
     text = re.sub(r"(?<=[a-z])\s*8s?$", " in a figure eight", text)
     text = re.sub(r"(?<=[a-z])\d+$", "", text)  # 001 counts the trials

@@ -183,7 +183,7 @@ def checked(text: str) -> str:
 
 def ignored_warning(ignored: str) -> str:
     """Warning about the end of a text that is not read (`TextEncoder.ignored`), or ""."""
-    return f"the text is too long, and is not read from '{ignored[:40]}' on" if ignored else ""
+    return f"the text is too long: it is ignored from '{ignored[:40]}' on" if ignored else ""
 
 
 @cache

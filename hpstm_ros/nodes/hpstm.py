@@ -1,5 +1,7 @@
 """Smooths `/pallas/body` or `/pose/body` and publishes `/hpstm/body`."""
 
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from hpstm_ros.smoothing.smoother import SmootherSettings
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
-from pallas_ros.ros.body_intake import body_intake, strangers_remark
+from pallas_ros.ros.body_intake import BodyIntake, body_intake, strangers_remark
 from pallas_ros.ros.node import Health, PallasNode
 
 
@@ -27,6 +29,11 @@ class HpstmNode(PallasNode):
     def _bodies(self) -> Bodies:
         """The object built by `configure`."""
         return self.built(self._built)
+
+    @cached_property
+    def _intake(self) -> BodyIntake:
+        """Kept for the life of the node."""
+        return body_intake(self, self.settings["input_topic"], self.settings["input_publisher"])
 
     def configure(self) -> None:
         """Open the network, and create subscriptions and publishers."""
@@ -45,7 +52,6 @@ class HpstmNode(PallasNode):
             settings, Path(s["bones_file"]).expanduser() if s["bones_file"] else None
         )
         self._publisher = self.advertise(BodyPose, TOPIC_HPSTM_BODY)
-        self._intake = body_intake(self, s["input_topic"], s["input_publisher"])
         self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True, intake=self._intake)
         self.every(1 / MODEL_RATE_HZ, self._on_time)
 
@@ -63,7 +69,9 @@ class HpstmNode(PallasNode):
         return Health(1 if remark else 0, summary, dict(self._bodies.figures()))
 
     def _on_body(self, data: bytes) -> None:
-        self._publish(self._bodies.push(body_from_bytes(data), self.now()))
+        body = body_from_bytes(data)
+        body = replace(body, body_id=self._intake.own_id(body.body_id))
+        self._publish(self._bodies.push(body, self.now()))
 
     def _on_time(self) -> None:
         self._publish(self._bodies.tick(self.now()))

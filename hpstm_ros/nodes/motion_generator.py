@@ -2,6 +2,8 @@
 
 import math
 import time
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from pallas.action import GenerateMotion
@@ -30,7 +32,7 @@ from pallas_ros.body.origin import GENERATED
 from pallas_ros.body.resources import resource
 from pallas_ros.messages.encode import body_to_msg, to_stamp
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
-from pallas_ros.ros.body_intake import body_intake, strangers_remark
+from pallas_ros.ros.body_intake import BodyIntake, body_intake, strangers_remark
 from pallas_ros.ros.node import Health, PallasNode
 
 FEEDBACK_S = 0.1
@@ -58,6 +60,12 @@ class MotionGeneratorNode(PallasNode):
         self._goal: _Goal | None = None
         super().__init__("motion_generator", **kwargs)
 
+    @cached_property
+    def _intake(self) -> BodyIntake:
+        """Kept for the life of the node."""
+        s = self.settings
+        return body_intake(self, s["operator_topic"], s["operator_publisher"])
+
     def configure(self) -> None:
         """Open the network, and create the action, publishers and subscriptions."""
         s = self.settings
@@ -76,7 +84,6 @@ class MotionGeneratorNode(PallasNode):
         if s["predict"]:
             self._predictions = self.advertise(BodyPrediction, TOPIC_PREDICTION)
             self.every(1 / PREDICTION_HZ, self._predict)
-        self._intake = body_intake(self, s["operator_topic"], s["operator_publisher"])
         self.subscribe(BodyPose, s["operator_topic"], self._on_body, raw=True, intake=self._intake)
         self.every(FEEDBACK_S, self._update_goal)
         self.serve_action(GenerateMotion, ACTION_GENERATE, self._execute)
@@ -114,6 +121,7 @@ class MotionGeneratorNode(PallasNode):
         frame = body_from_bytes(data)
         if GENERATED in frame.remarks or LEADS in frame.remarks:
             return
+        frame = replace(frame, body_id=self._intake.own_id(frame.body_id))
         self._predictor.push(frame, self.now())
         if self.settings["play"]:
             self._publish(self._takeover.operator(frame))

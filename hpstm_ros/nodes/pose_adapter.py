@@ -1,6 +1,8 @@
 """Converts the messages of a pose estimator to bodies on `/pose/body`."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,12 @@ from hpstm_ros.smoothing.adapters import (
 from hpstm_ros.smoothing.transforms import Placement, TransformTree
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import TOPIC_POSE_BODY, WORLD_FRAME
 from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.messages.encode import body_to_msg
 from pallas_ros.messages.wire import deserialized
-from pallas_ros.ros.body_intake import BODIES_HZ
+from pallas_ros.ros.body_intake import BodyIntake, body_intake, strangers_remark
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import ALL_LATCHED, ANY_OFFER, STREAM
@@ -42,6 +45,11 @@ class PoseAdapterNode(PallasNode):
         """See `config/parameters/pose_adapter.yaml`."""
         self._refused = ""
         super().__init__("pose_adapter", **kwargs)
+
+    @cached_property
+    def _intake(self) -> BodyIntake:
+        """Kept for the life of the node."""
+        return body_intake(self, self.settings["input_topic"], self.settings["input_publisher"])
 
     def configure(self) -> None:
         """Load the format, and create subscriptions and publishers."""
@@ -63,7 +71,6 @@ class PoseAdapterNode(PallasNode):
             "zed_objects": (zed.message_type, self._on_objects),
         }
         kind, callback = kinds[s["message"]]
-        self._intake = Intake(RateLimit(BODIES_HZ))
         self._listen(kind(), callback)
 
     def _listen(self, kind: type[Any], callback: Callable[[Any], None]) -> None:
@@ -78,12 +85,14 @@ class PoseAdapterNode(PallasNode):
         self.subscribe(kind, topic, take, ANY_OFFER, raw=True, intake=self._intake)
 
     def health(self) -> Health:
-        """Report the last rejected body."""
+        """Report the last rejected body, and messages of other publishers."""
         formats = ", ".join(self._adapters)
-        wrong = self._why_unmatched() or self._refused
+        strangers = strangers_remark(self._intake, self.settings["input_topic"], "messages")
+        wrong = self._why_unmatched() or strangers or self._refused
         figures = {
             "format": formats,
             "messages over the rate limit": self._intake.flooded,
+            "messages of other publishers": self._intake.unexpected,
             "transforms over the rate limit": self._transforms.flooded,
         }
         return Health(1 if wrong else 0, wrong, figures)
@@ -141,11 +150,12 @@ class PoseAdapterNode(PallasNode):
         )
 
     def _on_body(self, message: BodyPose) -> None:
-        self._publisher.publish(
-            body_to_msg(
-                place_body(body_from_msg(message), self._placement(message.header.frame_id))
-            )
-        )
+        placement = self._placement(message.header.frame_id)
+        self._publish(place_body(body_from_msg(message), placement))
+
+    def _publish(self, body: BodyFrame) -> None:
+        body = replace(body, body_id=self._intake.own_id(body.body_id))
+        self._publisher.publish(body_to_msg(body))
 
     def _convert(self, header: Any, found: Iterable[_Found]) -> None:
         """Publish the bodies of a message; a rejected one does not affect the others."""
@@ -159,7 +169,7 @@ class PoseAdapterNode(PallasNode):
             except PallasError as error:
                 refused = f"body '{body_id[:40]}' refused: {error}"
                 continue
-            self._publisher.publish(body_to_msg(body))
+            self._publish(body)
         self._refused = refused
         if refused:
             raise PallasError(refused)

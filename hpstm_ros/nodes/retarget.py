@@ -39,7 +39,7 @@ from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import pose_to_msg
 from pallas_ros.messages.wire import body_from_bytes, body_id_of, deserialized
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit, named
-from pallas_ros.ros.matching import full_name, publisher_names, unheard
+from pallas_ros.ros.matching import full_name, publisher_mismatch, publisher_names
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import ANY_OFFER, NEWEST, SWITCH
 
@@ -189,7 +189,7 @@ class RetargetNode(PallasNode):
         supervisor = self._arm.supervisor
         level = {"STOPPED": 2, "HOLDING": 1}.get(supervisor.state.name, 0)
         foreign = self._intake.flooded + self._intake.unexpected
-        summary = f"{supervisor.state.name.lower()}: {supervisor.in_words(self.now())}"
+        summary = f"{supervisor.state.name.lower()}: {supervisor.status_text(self.now())}"
         if foreign > self._foreign:
             level = max(level, 1)
             summary += (
@@ -245,7 +245,7 @@ class RetargetNode(PallasNode):
             if topic == TOPIC_HPSTM_BODY:
                 expected = self.settings["body_publisher"]
                 publishers = [p for p in publishers if named(full_name(p), expected)]
-            wrong = unheard(topic, publishers, kind, profiles) or wrong
+            wrong = publisher_mismatch(topic, publishers, kind, profiles) or wrong
             self._arm.supervisor.fault(topic, wrong)
             if wrong:
                 self.say(wrong)

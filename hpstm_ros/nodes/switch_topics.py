@@ -11,7 +11,7 @@ from std_msgs.msg import Bool
 from hpstm_ros.safety.supervisor import Supervisor
 from pallas_ros.body.names import TOPIC_DEAD_MAN, TOPIC_EMERGENCY_STOP
 from pallas_ros.ros.intake import RateLimit
-from pallas_ros.ros.matching import gid_of, hears, knows_publishers, unlatched
+from pallas_ros.ros.matching import gid_of, is_compatible, knows_publishers, latching_mismatch
 from pallas_ros.ros.node import PallasNode
 from pallas_ros.ros.qos import SWITCH, SWITCH_LATCHED, SWITCH_RELIABLE
 
@@ -50,14 +50,14 @@ class SwitchTopics:
 
     def connected(self, publishers: Sequence[Any]) -> str:
         """Take the publishers of `/emergency_stop`; returns why one is a fault, or empty."""
-        heard = [publisher for publisher in publishers if hears(publisher, BOOL, (SWITCH,))]
+        heard = [publisher for publisher in publishers if is_compatible(publisher, BOOL, (SWITCH,))]
         switches = {gid_of(p) if knows_publishers() else _ANY_SWITCH for p in heard}
         self._supervisor.emergency_switches(self._node.now(), switches)
         for qos in _MATCHING:
-            if qos not in self._matched and any(hears(p, BOOL, (qos,)) for p in publishers):
+            if qos not in self._matched and any(is_compatible(p, BOOL, (qos,)) for p in publishers):
                 self._matched.append(qos)
                 self._subscribe_stop(qos)
-        return unlatched(TOPIC_EMERGENCY_STOP, publishers)
+        return latching_mismatch(TOPIC_EMERGENCY_STOP, publishers)
 
     def _floods(self, limit: RateLimit, topic: str) -> bool:
         if limit.admits(topic, time.monotonic_ns()):

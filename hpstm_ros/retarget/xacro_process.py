@@ -22,6 +22,7 @@ from pallas_ros.files.yaml_text import parse_yaml
 
 MEMORY = 512 << 20
 """Address space of the process; a robot of 500 links takes 100 MB."""
+_LONGEST_REASON = 1000
 _TOO_LARGE = f"it needs more than {MEMORY >> 20} MB of memory"
 _PYTHON = (
     ("abs", "all", "any", "bool", "dict", "divmod", "enumerate", "float", "int", "len", "list")
@@ -59,7 +60,7 @@ def main() -> None:
     except RecursionError:
         answer = {"reason": "its macros, includes or expressions are nested too deep"}
     except Exception as error:  # xacro passes on exceptions of the expressions
-        answer = {"reason": str(error) or type(error).__name__}
+        answer = {"reason": (str(error) or type(error).__name__)[:_LONGEST_REASON]}
     json.dump(answer, out)
 
 

@@ -101,7 +101,7 @@ class OperatorInput:
             ahead = f"{(stamp - now) / _NS:.2f} s ahead of this clock"
             self._aged = (now, f"bodies are refused because their stamps are {ahead}")
 
-    def refused_lately(self, now: int) -> str:
+    def recent_refusal(self, now: int) -> str:
         """Why bodies are refused for their stamps, or empty."""
         when, text = self._aged
         return "" if now - when > self._settings.body_timeout * _NS else text
@@ -113,7 +113,7 @@ class OperatorInput:
         settings = self._settings
         whose = f" of '{echoed(operator)}'" if operator else ""
         if goal is None or news is None or now - goal.received > settings.body_timeout * _NS:
-            return self.refused_lately(now) or f"no body{whose} arrives"
+            return self.recent_refusal(now) or f"no body{whose} arrives"
         if now - news.heard > settings.body_timeout * _NS:
             return f"the body{whose} is only extrapolated: no newer measurement arrives"
         if now - news.taken > settings.max_measurement_age * _NS:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINT_INDEX
-from pallas_ros.body.presence import IN_VIEW_NS, farthest_step_m
+from pallas_ros.body.presence import IN_VIEW_NS, farthest_step_m, plain_id
 
 F64 = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class OperatorSettings:
     """How the operator is chosen among the bodies in view.
 
     Attributes:
-        operator_id: only the body of this id; empty: any.
+        operator_id: only the body of this id, from any publisher; empty: any.
         choice: ``nearest`` to `place`, or ``raised_hand``: the person who last held a hand above
             the head for half a second.
         place: (x, y) m in the world, expected position of the operator.
@@ -143,7 +143,8 @@ class People:
         """Choose the candidate among the people in view."""
         there = {name: p for name, p in self._people.items() if self._sees(p, now)}
         if self.settings.operator_id:
-            there = {name: p for name, p in there.items() if name == self.settings.operator_id}
+            wanted = self.settings.operator_id
+            there = {name: p for name, p in there.items() if wanted in (name, plain_id(name))}
         if self.settings.choice == "raised_hand":
             raised = {name: p.raised for name, p in there.items() if p.raised is not None}
             self.candidate = max(raised, key=lambda name: raised[name]) if raised else None

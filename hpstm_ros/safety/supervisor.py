@@ -142,9 +142,9 @@ class Supervisor:
             self.operator = operator
         return True
 
-    def in_words(self, now: int) -> str:
+    def status_text(self, now: int) -> str:
         """The reason for the state; while disengaged, also why bodies are refused."""
-        refused = "" if self._engaged() else self._input.refused_lately(now)
+        refused = "" if self._engaged() else self._input.recent_refusal(now)
         return f"{self.reason}; {refused}" if refused else self.reason
 
     def _is_operator(self, name: str) -> bool:
@@ -308,7 +308,7 @@ class Supervisor:
         if self._at_rest_disengaged() and self._feedback.newest is not None:
             self._plan = rest(index, self.limits.inside(self._feedback.newest.q))
         if self._plan is None:
-            return nothing(now, len(self.limits.lower), self.state, self.in_words(now))
+            return nothing(now, len(self.limits.lower), self.state, self.status_text(now))
         self._record(index)
         limited, scale = self._lead(index, now)
         return self._command(index, limited, scale)
@@ -487,7 +487,7 @@ class Supervisor:
             send=index < plan.end
             or self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED),
             state=self.state,
-            reason=self.in_words(self._now),
+            reason=self.status_text(self._now),
             limited_by=limited,
             speed_scale=scale,
             tip_speed=self._guard.tip_speed(q, dq) if self._guard is not None else math.nan,

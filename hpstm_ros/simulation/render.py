@@ -84,6 +84,6 @@ def render(
         )
         imageio.mimwrite(str(path), list(pictures), fps=fps, macro_block_size=None)
     except (OSError, ValueError) as error:
-        raise PallasError(f"{path}: the film cannot be written: {error}") from None
+        raise PallasError(f"{path}: the video cannot be written: {error}") from None
     finally:
         renderer.close()

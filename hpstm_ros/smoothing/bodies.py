@@ -14,7 +14,7 @@ from hpstm_ros.smoothing.stamps import LEAP_NS, StampGate
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_PALLAS_BODY
-from pallas_ros.body.presence import MOST_BODIES
+from pallas_ros.body.presence import MOST_BODIES, same_publisher
 
 F64 = NDArray[np.float64]
 
@@ -158,7 +158,8 @@ class Bodies:
         """The body under its previous id, since estimators assign new ids to the same person, some
         several times per second.
 
-        A new id belongs to the body that was last seen at this position and is not in this frame.
+        A new id belongs to the body that was last seen at this position and is not in this frame,
+        unless it comes from another publisher.
         """
         name = body.body_id
         if name in self._streams:
@@ -174,7 +175,11 @@ class Bodies:
             self._part({name})
         if name in self._apart:
             return body
-        near = [o for o, stream in self._streams.items() if _continues(stream, body, now)]
+        near = [
+            other
+            for other, stream in self._streams.items()
+            if same_publisher(other, name) and _continues(stream, body, now)
+        ]
         if len(near) != 1:
             return body
         if len(self._renamed) >= _MOST_NAMES:

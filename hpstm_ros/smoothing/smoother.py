@@ -243,7 +243,7 @@ class Smoother:
             return []
         self.counts["stamps gone back"] += 1
         seconds = (self._anchor + self._slot * _PERIOD - body.stamp) / 1e9
-        return self.restart(body, f"stamps have gone back by {seconds:.1f} s")
+        return self.restart(body, f"stamps jumped back by {seconds:.1f} s")
 
     def advance(self, stamp: int) -> list[BodyFrame]:
         """Bridge up to ``stamp`` without a body; returns the smoothed bodies that are due.

@@ -44,7 +44,7 @@ def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple
     supervisor = arm.supervisor
     now = _START
     q = arm.robot.q_ready
-    arm.stands(now, q)
+    arm.simulate_rest(now, q)
     if refusal := supervisor.engage(now):
         raise PallasError(f"robot '{robot.name}' in its ready posture: {refusal}")
     for _ in range(round(_APPROACH_S * _NS / period)):

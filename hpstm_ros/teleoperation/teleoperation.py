@@ -174,7 +174,7 @@ class Teleoperation:
         required = self.supervisor.settings.require_feedback
         self.supervisor.fault("joint states", self._states.trouble(now) if required else "")
 
-    def stands(self, now: int, q: F64) -> None:
+    def simulate_rest(self, now: int, q: F64) -> None:
         """Simulate 0.1 s of joint states at ``q`` (n,) rad, as required for engaging, for use
         without an arm.
         """

@@ -24,7 +24,7 @@ F64 = NDArray[np.float64]
 Row = dict[str, str | float]
 
 _LOADED_N = 20.0
-"""A plate with less is not stood upon (the usual threshold of gait analysis)."""
+"""A force plate with a smaller force counts as unloaded (the usual threshold of gait analysis)."""
 _PRESSURE_SHARE = 0.3
 """Of body weight, from which on a centre of pressure is compared: below, a plate's own is noise."""
 _RESAMPLED = 1000
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _networks(args: argparse.Namespace, trials: list[Trial]) -> list[Row]:
-    """Figures of the networks asked for, on people and trials that were not trained on."""
+    """Figures of the requested networks, on people and trials not used for training."""
     if not args.model:
         return []
     from hpstm_ros.train.dynamics.evaluate import (
@@ -129,7 +129,7 @@ def _networks(args: argparse.Namespace, trials: list[Trial]) -> list[Row]:
 
 
 def _bodies(args: argparse.Namespace) -> list[Row]:
-    """Figures of the forces of PALLAS's bodies, where they are asked for."""
+    """Figures of the forces of PALLAS's bodies, if requested."""
     if not args.bodies:
         return []
     from hpstm_ros.train.dynamics.bodies import body_rows
@@ -141,7 +141,7 @@ def _bodies(args: argparse.Namespace) -> list[Row]:
 
 
 def _simulated(args: argparse.Namespace) -> list[Row]:
-    """Figures of the simulated person, where they are asked for."""
+    """Figures of the simulated person, if requested."""
     if not args.simulated:
         return []
     from hpstm_ros.train.dynamics.data import stretches

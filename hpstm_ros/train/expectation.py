@@ -1,4 +1,4 @@
-"""The training of what is expected where nothing is seen: forecasts and gaps, from motion alone."""
+"""Training of the network for forecasts and gaps, which predicts unobserved joints from motion."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,16 +28,16 @@ from pallas_ros.train.loop import LoopSettings, fit
 F32 = NDArray[np.float32]
 J = len(JOINTS)
 PAST = round(FPS)
-"""Frames that a forecast sees."""
+"""Observed frames of a forecast."""
 AHEAD = round(FPS)
-"""Frames that a forecast is asked for."""
+"""Frames that a forecast predicts."""
 _LONGEST = round(3.0 * FPS)
 _USUAL = round(1.5 * FPS)
-"""Frames of a gap at most, and of most gaps."""
+"""Maximum frames of a gap, and maximum of most gaps."""
 _TURN = 0.1
 """Weight of the error of r6d against that of positions in m."""
 _SPREAD = 0.01
-"""Weight of the likelihood, whose gradient the rest of the network does not see."""
+"""Weight of the likelihood, whose gradient does not reach the rest of the network."""
 _CHECK_WINDOWS = 96
 
 
@@ -46,7 +46,7 @@ class ExpectationSettings:
     """Settings of a training run (config/training/expectation.yaml).
 
     Attributes:
-        packs: motion packs to train on; all where empty.
+        packs: motion packs to train on; all if empty.
         batch: windows a step.
         ahead, gap: shares of the windows that are forecasts, and gaps of the whole body; the rest
             are gaps of limbs.
@@ -66,7 +66,7 @@ class ExpectationSettings:
 
 @dataclass
 class Batch:
-    """Windows in the frame of the last body that was seen.
+    """Windows in the frame of the last observed body.
 
     Attributes:
         bridged: (B, 120, 137).
@@ -84,7 +84,7 @@ class Batch:
 def pattern(
     rng: np.random.Generator, ahead: float, gap: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """What is seen of a window (120, 22), and what is asked for."""
+    """Return the observed joints of a window (120, 22), and those to be predicted."""
     draw = rng.random()
     seen = np.ones((FRAMES, J), dtype=bool)
     if draw < ahead:
@@ -139,7 +139,7 @@ class Stream(Iterator[Batch]):
 
 
 def loss(model: ExpectationNet, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Mean distance of the joints asked for, error of their orientations, likelihood."""
+    """Mean distance of the predicted joints, error of their orientations, likelihood."""
     expected, spread = model(batch.bridged, batch.seen)
     truth = model.positions(batch.truth)
     away = model.positions(expected) - truth

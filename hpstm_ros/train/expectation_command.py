@@ -22,7 +22,7 @@ from pallas_ros.body.names import JOINTS
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.data.licences import licence_of
 
-HELP = "Train the network of forecasts and gaps; an interrupted run resumes."
+HELP = "Train the network for forecasts and gap filling; an interrupted run resumes."
 _CHI_SQUARE_90 = 6.2514
 """Squared radius of a 90 % ellipsoid, three degrees of freedom."""
 

@@ -28,7 +28,7 @@ from pallas_ros.data.library import MotionLibrary
 from pallas_ros.files.json_output import check_json, write_json
 from pallas_ros.motion_files import add_options, overrides_from
 
-HELP = "Evaluate the motion generator: guarantees, realism, forecasts, in-filling, hands, time."
+HELP = "Evaluate the motion generator: guarantees, realism, forecasts, gap filling, hands, time."
 PAST = 30
 _CHI_SQUARE_90 = 6.2514
 """Squared radius of a 90 % ellipsoid, three degrees of freedom."""

@@ -1,5 +1,5 @@
-"""Released files of HPSTM and its relatives: weights (``.safetensors``) and what runs (``.onnx``),
-both with the model's document.
+"""Released files of HPSTM and related models: weights (``.safetensors``) and run-time models
+(``.onnx``), both with the model's metadata document.
 """
 
 import json
@@ -126,7 +126,7 @@ def document_of(
 
 
 def document_to_carry_over(document: dict[str, Any], git: str) -> dict[str, Any]:
-    """The document of released weights without what the export adds itself."""
+    """Return the document of released weights without the keys that the export adds itself."""
     made_by_export = ("sha256", "opset", "parameters")
     kept = {key: value for key, value in document.items() if key not in made_by_export}
     return {**kept, "git": git}

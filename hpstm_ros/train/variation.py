@@ -1,9 +1,9 @@
-"""What HPSTM is trained on besides the motion of the packs: limbs of other windows, limbs that move
-between poses drawn again, swinging, trembling, turns.
+"""Augmentation for HPSTM: limbs of other windows, limbs that move between random poses, swinging,
+shaking, rotations.
 
-A smoother meets other people's motion, so what it learns must not be a motion. The changes are
-those of `pallas_ros.data.augmentation`, their chances are here: which strengths help was judged on
-contents held out of the training.
+A smoother is used on the motion of other people, so it must not learn particular motions. The
+changes are those of `pallas_ros.data.augmentation`; their probabilities are set here, and were
+chosen on contents held out from training.
 """
 
 from collections.abc import Sequence
@@ -29,23 +29,23 @@ from pallas_ros.data.augmentation.limbs import (
 from pallas_ros.geometry import rotations
 
 _PUSH_M = (0.4, 0.4, 0.2)
-"""Standard deviation of a body's way between the keys of a push."""
+"""Standard deviation of the distance between the keys of a push."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """Chances, per window; of limbs, for each limb.
+    """Probabilities, per window, or per limb for limbs.
 
     Attributes:
         retimed: the window runs slower or faster, by up to a factor of exp(``pace``).
-        foreign_arm, foreign_leg, foreign_head: hung on from another window.
+        foreign_arm, foreign_leg, foreign_head: the limb is taken from another window.
         keyed_arm, keyed: an arm (a leg, the head, the spine) moves between poses of other clips,
             half of them turned at random.
-        swung_arm: it turns smoothly on top of what it does.
+        swung_arm: an arm turns smoothly in addition to its own motion.
         shaken: every joint swings at 0.3 to 4 Hz.
         spun: the body turns about any axis.
-        pushed: the body is moved about.
-        faint: the noise is 0.1 to 1.4 times what it is otherwise.
+        pushed: the body is pushed around.
+        faint: the noise is scaled by 0.1 to 1.4.
     """
 
     retimed: float = 0.6

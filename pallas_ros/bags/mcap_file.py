@@ -157,7 +157,7 @@ class McapFile:
         begin = stream.read(len(MAGIC))
         alike = sum(a == b for a, b in zip(begin, MAGIC))
         if alike < len(MAGIC) - 1:
-            raise PallasError(f"{self.path}: not an MCAP file, whatever its name says")
+            raise PallasError(f"{self.path}: not an MCAP file, despite its name")
         if begin != MAGIC:
             self._troubles["has a damaged beginning"] = None
         first = next(iter(Records(stream)), None)

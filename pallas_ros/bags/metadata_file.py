@@ -14,10 +14,12 @@ from pallas_ros.files.opening import ANY_BYTES, open_regular
 NAME = "metadata.yaml"
 _LIMIT = 1 << 22
 """Maximum bytes read; a bag of a thousand topics has 700 kB."""
-_MODE = re.compile(r"^\s*compression_mode:\s*[\"']?(\w{0,40})", re.MULTILINE)
+# Indentation without newlines: an empty line would be searched for again from each one before it.
+_MODE = re.compile(r"^[^\S\n]*compression_mode:\s*[\"']?(\w{0,40})", re.MULTILINE)
 _COUNT = re.compile(r"^  message_count:\s*(\d{1,18})\s*$", re.MULTILINE)
 _FILES = re.compile(
-    r"^\s*relative_file_paths:[^\S\n]*\n((?:[^\S\n]*-[^\S\n]+[^\n]*(?:\n|\Z))*)", re.MULTILINE
+    r"^[^\S\n]*relative_file_paths:[^\S\n]*\n((?:[^\S\n]*-[^\S\n]+[^\n]*(?:\n|\Z))*)",
+    re.MULTILINE,
 )
 
 

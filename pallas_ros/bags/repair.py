@@ -68,7 +68,7 @@ def _wrong_metadata(bag: Bag) -> str:
         return f"{NAME} was damaged" if there else f"{NAME} was missing"
     names = [file.name for file in bag.files]
     if not bag.encodings and metadata.count not in (None, bag.count):
-        return f"{NAME} said {metadata.count} messages, there are {bag.count}"
+        return f"{NAME} stated {metadata.count} messages, but there are {bag.count}"
     if sorted(metadata.files) != sorted(names):
         return f"{NAME} named other files"
     return ""
@@ -91,9 +91,11 @@ def _describe(bag: Bag, wrong: str) -> Repaired:
 def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
     """Copy every readable message to new files, and replace the damaged ones."""
     path = bag.path
+    original = _free_name(path)
     folder = Path(tempfile.mkdtemp(dir=path.resolve().parent, prefix=f".{path.resolve().name}."))
+    new = folder / path.resolve().name
+    aside = new / original.name
     try:
-        new = folder / path.resolve().name
         with BagWriter(new, storage=storage_of(bag)) as writer:
             for topic in bag.topics.values():
                 writer.add_channel(channel_of(topic))
@@ -105,21 +107,38 @@ def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
             raise PallasError(
                 f"{path}: it contains no intact message, so there is nothing to restore"
             )
-        original = _free_name(path)
-        os.rename(path, new / original.name)
-        try:
-            os.rename(new, path)
-        except OSError:
-            os.rename(new / original.name, path)
-            raise
+        _replace(path, new, aside)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(aside):  # else the only copy
+            shutil.rmtree(folder, ignore_errors=True)
     damage = bag.damage  # complete now that everything was read
     if bag.encodings:
         damage += (
             f"; {len(bag.encodings)} topics without ROS 2 messages remain in the original only"
         )
     return Repaired(writer.count, (writer.last - writer.first) / 1e9, damage, original)
+
+
+def _replace(path: Path, new: Path, aside: Path) -> None:
+    """Put the folder ``new`` in the place of ``path``, and that at ``aside``, which is in ``new``.
+
+    Raises:
+        PallasError: neither is in place; it says where the bag is.
+    """
+    try:
+        os.rename(path, aside)
+        os.rename(new, path)
+    except BaseException as error:  # also Ctrl-C
+        if not os.path.lexists(aside):
+            raise
+        try:
+            os.rename(aside, path)
+        except OSError as failed:
+            raise PallasError(
+                f"{path}: cannot be replaced ({error}) nor put back ({failed}): the bag is now"
+                f" {aside}, move it back"
+            ) from error
+        raise
 
 
 def storage_of(bag: Bag) -> Storage:

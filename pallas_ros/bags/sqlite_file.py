@@ -1,9 +1,13 @@
-"""One sqlite3 file of rosbag2, of any schema version; reading continues after damaged pages."""
+"""One sqlite3 file of rosbag2, of any schema version; reading continues after damaged pages.
+
+The index of the timestamps is never used: a wrong key in it, which sqlite3 does not notice, loses a
+message and repeats another.
+"""
 
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +76,10 @@ class SqliteFile:
                     for row in database.execute("SELECT id, name, type FROM topics")
                     if row[1] in topics
                 }
-                query = (
-                    "SELECT id, topic_id, timestamp, data FROM messages "
-                    "WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, id"
-                )
                 try:
-                    for key, topic, stamp, data in database.execute(query, (start, stop)):
-                        if topic in named and _is_message(stamp, data):
-                            yield BagMessage(*named[topic], stamp, data)
-                            done = (stamp, key)
+                    for key, topic, stamp, data in self._sorted(database, named, start, stop):
+                        yield BagMessage(*named[topic], stamp, data)
+                        done = (stamp, key)
                 except _DAMAGE as error:
                     self._damaged(error)
                     for key, topic, stamp, data in self._whole_rows(database, with_data=True):
@@ -88,6 +87,36 @@ class SqliteFile:
                             yield BagMessage(*named[topic], stamp, data)
         except _DAMAGE as error:
             self._damaged(error)
+
+    def _sorted(
+        self, database: sqlite3.Connection, topics: Container[int], start: int, stop: int
+    ) -> Iterator[Row]:
+        """Yield the rows of ``topics`` with start <= stamp < stop by timestamp.
+
+        Only the keys are sorted; data that were sorted as well would be copied to a temporary file.
+        """
+        query = (
+            "SELECT rowid, topic_id, timestamp FROM messages NOT INDEXED"
+            " WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, rowid"
+        )
+        for key, topic, stamp in database.execute(query, (start, stop)):
+            if topic in topics:
+                data = self._data(database, key, topic, stamp)
+                if _is_message(stamp, data):
+                    yield key, topic, stamp, data
+
+    def _data(self, database: sqlite3.Connection, key: int, topic: int, stamp: int) -> Any:
+        """Return the data of a row; a row that is not where its key belongs is searched for."""
+        wanted = (key, topic, stamp)
+        query = (
+            "SELECT data FROM messages NOT INDEXED"
+            " WHERE {} = ? AND topic_id = ? AND timestamp = ? LIMIT 1"
+        )
+        found = database.execute(query.format("rowid"), wanted).fetchone()
+        if found is None:
+            self._damaged("a row is not where its key belongs")
+            found = database.execute(query.format("+rowid"), wanted).fetchone()
+        return None if found is None else found[0]
 
     def check(self, progress: Callable[[int], None]) -> None:
         """Have sqlite3 check every page.
@@ -175,8 +204,11 @@ class SqliteFile:
 
     def _counts(self, database: sqlite3.Connection) -> Counter[int]:
         """Return the message count of each topic; also sets the file's first and last timestamp."""
-        span = "SELECT COALESCE(MIN(timestamp), 0), COALESCE(MAX(timestamp), 0) FROM messages"
-        each = "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id"
+        span = (
+            "SELECT COALESCE(MIN(timestamp), 0), COALESCE(MAX(timestamp), 0)"
+            " FROM messages NOT INDEXED"
+        )
+        each = "SELECT topic_id, COUNT(*) FROM messages NOT INDEXED GROUP BY topic_id"
         database.execute("SELECT topic_id, timestamp, data FROM messages LIMIT 0")
         counts: Counter[int] = Counter()
         try:

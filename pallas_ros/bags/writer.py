@@ -143,8 +143,8 @@ class BagWriter:
         if known is not None:
             if known.msgtype != msgtype:
                 raise PallasError(
-                    f"topic {topic} carries {known.msgtype} in this bag, so {msgtype} cannot go"
-                    " there too"
+                    f"topic {topic} has type {known.msgtype} in this bag, so {msgtype} cannot be"
+                    " written to it"
                 )
             return
         definition, type_hash = message_definition(msgtype)

@@ -1,6 +1,7 @@
 """Whether successive bodies of one id can be the same person, and who counts as in view.
 
-Trackers reassign ids, so that the id of the operator can be handed on to somebody else.
+Trackers reassign ids, so that the id of the operator can be handed on to somebody else. The same id
+from another publisher may be of another person as well, and is renamed (`id_of_publisher`).
 """
 
 from typing import Final
@@ -9,6 +10,7 @@ IN_VIEW_NS: Final = 500_000_000
 """ns, time after the last body for which a person counts as in view."""
 MOST_BODIES: Final = 4
 """People who are followed at once."""
+_PUBLISHER: Final = "_publisher"
 _STEP_M: Final = 0.5
 _PACE_M_S: Final = 2.0
 _LONGEST_PACE_S: Final = 0.25
@@ -21,3 +23,18 @@ def farthest_step_m(unseen_s: float) -> float:
     1 m in all, since people stand about 1 m apart.
     """
     return _STEP_M + _PACE_M_S * min(max(unseen_s, 0.0), _LONGEST_PACE_S)
+
+
+def id_of_publisher(body_id: str, number: int) -> str:
+    """The id under which a body of the publisher ``number`` (from 1) of a topic is passed on."""
+    return body_id if number <= 1 else f"{body_id}{_PUBLISHER}{number}"
+
+
+def plain_id(body_id: str) -> str:
+    """The id that the first publisher gave to the body."""
+    return body_id.partition(_PUBLISHER)[0]
+
+
+def same_publisher(one: str, other: str) -> bool:
+    """Whether bodies of these two ids come from the same publishers."""
+    return one.partition(_PUBLISHER)[1:] == other.partition(_PUBLISHER)[1:]

@@ -16,6 +16,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import load_motion
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, SITES
 from pallas_ros.body.sites import worn_sites
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.guided import GuidedCalibrator
@@ -148,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"--baud {args.baud}: give 300 to 4000000")
     if args.check:
         return _check(path, args)
+    check_outputs([path], [args.recording, args.pose])
     driver = None
     sensors = dict[str, str]()
     if args.ports:

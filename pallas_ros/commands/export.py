@@ -9,6 +9,7 @@ import numpy as np
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.revision import revision
 from pallas_ros.files.weights import weights_metadata
 from pallas_ros.runtime import open_stream
@@ -50,12 +51,13 @@ def run(args: argparse.Namespace) -> int:
     kind = args.kind or kind_of(args.weights)
     if kind not in exporters:
         raise PallasError(
-            f"{args.weights}: weights of kind '{kind}' cannot be exported; there are"
-            f" {', '.join(sorted(exporters))} (--kind names one)"
+            f"{args.weights}: weights of kind '{kind}' cannot be exported; give --kind, one of"
+            f" {', '.join(sorted(exporters))}"
         )
     out = args.out or args.weights.with_suffix(".onnx")
     if out.suffix != ".onnx" or not out.absolute().parent.is_dir():
         raise PallasError(f"{out}: give a file name that ends in .onnx, in a folder that exists")
+    check_outputs([out], [args.weights])
     print(f"exporting {args.weights} ({kind}); this takes a few seconds", flush=True)
     try:
         exporter: Exporter = exporters[kind].load()

@@ -17,6 +17,7 @@ from pallas_ros.body.names import (
     TOPIC_PALLAS_BODY,
     TOPIC_POSE_BODY,
 )
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.motion_files import add_options, overrides_from, read
 from pallas_ros.view.export import write_bvh, write_csv
 
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     writers = {".bvh": write_bvh, ".csv": write_csv}
     if args.output.suffix not in writers:
         raise PallasError(f"{args.output}: give a name that ends in .bvh or .csv")
+    check_outputs([args.output], [args.input, args.map])
     if is_bag(args.input):
         motion = from_bag(args.input, args.topic)
     else:

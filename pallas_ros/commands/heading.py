@@ -2,7 +2,7 @@
 
 import argparse
 
-from pallas_ros.body.names import SITES
+from pallas_ros.body.names import ALL_SITES
 from pallas_ros.imu.heading_reset import STANCES
 
 HELP = "Reset the headings of the worn sensors on the running graph, without calibrating again."
@@ -12,11 +12,10 @@ examples:
   pallas heading
       all sensors; stand and look straight ahead: this becomes +x
   pallas heading left_wrist            this sensor only, relative to the trunk
-  pallas heading --stance forward      the forearms point forward, whatever is detected
+  pallas heading --stance forward      the forearms point forward, overriding the detection
 
 Stand straight; each forearm hangs with the palm to the thigh, points forward, or points sideways.
-In the terminal of `pallas up` the key h does the same for
-all sensors, 1 to 4 for one."""
+In the terminal of `pallas up`, key h does the same for all sensors, and 1 to 4 for one sensor."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "site",
         nargs="?",
         default="",
-        choices=("", *SITES),
+        choices=("", *ALL_SITES),
         metavar="SITE",
-        help=f"the sensor to reset: {', '.join(SITES)} (default: all)",
+        help=f"the sensor to reset: {', '.join(ALL_SITES)} (default: all)",
     )
     parser.add_argument(
         "--stance",
@@ -38,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Call the service of the `pallas` node."""
+    """Call the service of `pallas_node`."""
     from pallas.srv import ResetHeading
 
     from pallas_ros.ros.asking import ask

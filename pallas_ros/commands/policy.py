@@ -13,7 +13,7 @@ HELP = (
 
 EXAMPLE = """\
 examples:
-  pallas up record:=bags/a view:=true operator:=auto    run everything that is to be allowed
+  pallas up record:=bags/a view:=true operator:=auto    start everything to be permitted
   pallas policy security/policy.xml                     in another terminal
   ros2 security create_keystore security/keys
       these three on a machine with ROS 2 and sros2
@@ -22,10 +22,9 @@ examples:
   ROS_SECURITY_ENABLE=true ROS_SECURITY_STRATEGY=Enforce ROS_SECURITY_KEYSTORE=security/keys \\
       pallas up
 
-Each node has an enclave of its own, /pallas/<node>, which `pallas up` and the launch files use
-if ROS_SECURITY_ENABLE is true. The ROS 2
-wheels of `make setup` contain a Fast DDS without security plugins, and report it; an installation
-from ROS's own packages has them."""
+Each node has its own enclave, /pallas/<node>, which `pallas up` and the launch files use if
+ROS_SECURITY_ENABLE is true. The Fast DDS in the ROS 2 wheels of `make setup` is built without
+security plugins; nodes then exit with a message. ROS's own packages include the plugins."""
 
 SETTLE_S = 4.0
 """Discovery is complete when nothing new appeared for this time: participants announce themselves
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         PallasError: an argument or an input is invalid.
     """
     if args.out.exists():
-        raise PallasError(f"{args.out}: exists already; give another name, or remove it")
+        raise PallasError(f"{args.out}: already exists; give another name, or remove it")
     if not 0 < args.wait <= 60:
         raise PallasError(f"--wait {args.wait}: give seconds, more than 0 and at most 60")
     from pallas_ros.graph.policy import policy, table

@@ -14,6 +14,7 @@ from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion_writer import MotionWriter
 from pallas_ros.body.names import EXTRA_SITES, MODEL_RATE_HZ
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 from pallas_ros.imu.logger_folder import is_logger_folder
 from pallas_ros.pipeline import PipelineSettings
@@ -39,8 +40,7 @@ examples:
       left_wrist=/imu3/data right_wrist=/imu4/data
 
 Recordings with calibrated=True are used as they are. For others, the calibration is the one
-given, the one recorded in the bag, or found from
-a still T-pose at the start."""
+given with --calibration, the one recorded in the bag, or found from a still T-pose at the start."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +108,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="for a folder: process recordings again that are already done",
+        help="for a folder: also process recordings that are already done",
     )
     add_worker_options(parser)
 
@@ -175,6 +175,7 @@ def run(args: argparse.Namespace) -> int:
         return _convert_all(one, recordings, workers, args.again)
     if one.output.suffix != ".npz":
         raise PallasError(f"{args.output}: a motion file ends in .npz")
+    check_outputs([one.output], [one.input, args.calibration, args.model])
     done = convert(one)
     for sentence in done.remarks:
         print(f"pallas: {sentence}", file=sys.stderr)
@@ -203,6 +204,7 @@ def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, 
         replace(one, input=path, output=one.output / output_name(path.relative_to(one.input)))
         for path in recordings
     ]
+    check_outputs([job.output for job in jobs], recordings)
     left = [job for job in jobs if again or not is_newer(job.output, job.input)]
     failed = 0
     for outcome in run_tasks(left, convert, workers, "process"):
@@ -250,7 +252,7 @@ def convert(one: Conversion) -> Converted:
         if source.meaningless:
             raise PallasError(f"{one.input}: {'; '.join(source.meaningless)}")
     if not motion.frames:
-        raise PallasError(f"{one.input}: no body: {source.why_nothing}")
+        raise PallasError(f"{one.input}: no body: {source.no_body_reason}")
     took = time.perf_counter() - begun
     seconds = (motion.last - motion.first) * 1e-9
     remarks = list(source.refused)

@@ -14,10 +14,8 @@ example:
   pallas repair recordings/monday
 
 Every byte is read. An intact bag is not changed. The intact messages of a damaged bag are
-written to new files, and the
-damaged files are kept in its folder `original`. `pallas` reads damaged bags directly;
-`ros2 bag`, Foxglove and others
-need the index that this command writes."""
+written to new files, and the damaged files are kept in its folder `original`. `pallas` reads
+damaged bags directly; `ros2 bag`, Foxglove and others need the index that this command writes."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -16,9 +16,9 @@ EXAMPLE = """\
 examples:
   pallas replay recordings/monday
       watch it in RViz or with `pallas view`
-  pallas replay recordings/monday --inputs --clock              drive the nodes again:
   pallas up imu_source:=topics use_sim_time:=true
-      (this command first, in another terminal)
+      run the nodes on recorded inputs: start them first; then, in another terminal:
+  pallas replay recordings/monday --inputs --clock
   pallas replay recordings/monday --rate 0.5 --start 12
 
 --inputs plays only the external inputs (sensors, camera poses, the dead-man switch), so that
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
             flush=True,
         )
         if not player.wait_for_subscribers():
-            print(f"nobody subscribed in {args.wait:g} s; playing anyway", flush=True)
+            print(f"no subscriber within {args.wait:g} s; playing anyway", flush=True)
         length = min(bag.duration - args.start, args.duration or bag.duration)
         count = 0
         while True:

@@ -12,6 +12,7 @@ from pallas_ros.archive import Workers, find_bags, is_newer, run_tasks
 from pallas_ros.archive.finding import MOTION_SUFFIXES
 from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.view import sections
 from pallas_ros.view.page import Written, read_written, write_index
 from pallas_ros.view.report import write_report
@@ -46,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="for a folder: write pages again that are newer than their bag",
+        help="for a folder: also rewrite pages that are newer than their bag",
     )
     sections.add_options(parser)
     add_worker_options(parser)
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         page = args.output or whole.with_name(f"{whole.name}.html")
         if page.is_dir():
             page = page / f"{whole.name}.html"
+        check_outputs([page], [args.bag])
         with tqdm(unit=" messages", leave=False, delay=1, disable=None) as bar:
 
             def progress(done: int, of: int) -> None:
@@ -97,6 +99,7 @@ def _write_motion(args: argparse.Namespace) -> int:
     page = args.output or args.bag.with_suffix(".html")
     if page.is_dir():
         page = page / f"{args.bag.stem}.html"
+    check_outputs([page], [args.bag])
     written = write_motion_report(args.bag, page, not args.no_film)
     print(f"{written.page}: {written.figures['duration_s']:.1f} s of motion")
     return 0

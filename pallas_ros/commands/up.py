@@ -18,10 +18,9 @@ examples:
   pallas up imu_source:=serial calibration:=me.yaml robot:=ur5 arm:=real
   pallas up --config my_graph.yaml                       arguments and parameter files from a file
 
-The nodes run as separate processes. Only programs on this machine can find them and take part;
-discovery:=subnet opens the graph to the
-network. ROS_DOMAIN_ID runs a second graph beside the first. `pallas up --arguments` lists the
-arguments."""
+The nodes run as separate processes. By default, only programs on this machine can discover them;
+discovery:=subnet opens the graph to the network. To run a second graph at the same time, set
+another ROS_DOMAIN_ID. `pallas up --arguments` lists the arguments."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.host not in LOCAL_NAMES and not args.token:
         raise PallasError(
-            f"--host {args.host} admits viewers from the network: give --token auto as well, or"
+            f"--host {args.host} accepts connections from other machines: add --token auto, or"
             " omit --host"
         )
     if not 0 <= args.port <= 65535:

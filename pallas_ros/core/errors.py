@@ -8,11 +8,15 @@ LONGEST_PATH = 400
 """Maximum characters of a path: users need all of it to find the file; Linux allows 4096."""
 LONGEST_MESSAGE = 1500
 """Maximum characters of a message."""
+_CONSIDERED = 10 * LONGEST_MESSAGE
+"""Characters of a message that are looked at: a value of a parameter may have megabytes."""
 
 _MORE = f"{{{LONGEST_VALUE + 1},}}"
+# In linear time: a part that does not match ends where the next one can begin.
 _QUOTED = re.compile(
     # an opening quote follows a space or a bracket, unlike an apostrophe
-    rf"(?<![^\s(\[{{=:,])(?:'[^']{_MORE}'|\"[^\"]{_MORE}\")(?!\w)|\[.{_MORE}\]|{{.{_MORE}}}"
+    rf"(?<![^\s(\[{{=:,])(?:'[^']{_MORE}'|\"[^\"]{_MORE}\")(?!\w)"
+    rf"|\[[^\[\]]{_MORE}\]|{{[^{{}}]{_MORE}}}"
 )
 _WORD = re.compile(rf"[^\s'\"]{_MORE}")
 
@@ -31,6 +35,8 @@ class PallasError(Exception):
 
 def readable(message: str) -> str:
     """Format a message as one line: escape control characters, shorten quotes and long words."""
+    if len(message) > _CONSIDERED:  # no spaces around the dots, which would end a word
+        message = f"{message[: _CONSIDERED * 2 // 3]}...{message[-_CONSIDERED // 3 :]}"
     message = " ".join(message.split()) if "\n" in message or "\r" in message else message
     if not message.isprintable():
         message = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message)

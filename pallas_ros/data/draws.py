@@ -1,4 +1,4 @@
-"""What training data are drawn with: chances, ranges and waves, from a `torch.Generator`."""
+"""Random values for training data: probabilities, ranges and waves, from a `torch.Generator`."""
 
 import math
 
@@ -9,27 +9,27 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 
 
 def uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
-    """Evenly distributed numbers from ``low`` to ``high``."""
+    """Return uniformly distributed numbers from ``low`` to ``high``."""
     return low + (high - low) * torch.rand(*shape, generator=generator)
 
 
 def log_uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
-    """Numbers from ``low`` to ``high`` whose logarithms are evenly distributed."""
+    """Return numbers from ``low`` to ``high`` whose logarithms are uniformly distributed."""
     return uniform(generator, math.log(low), math.log(high), *shape).exp()
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
-    """Numbers of the standard normal distribution."""
+    """Return numbers of the standard normal distribution."""
     return torch.randn(*shape, generator=generator)
 
 
 def chance(generator: torch.Generator, probability: float, *shape: int) -> Tensor:
-    """True with a probability."""
+    """Return True with the given probability."""
     return torch.rand(*shape, generator=generator) < probability
 
 
 def rows(generator: torch.Generator, probability: float, count: int) -> Tensor:
-    """Those of ``count`` rows that a change of this probability meets, in order."""
+    """Return the indices of those of ``count`` rows that are selected with this probability."""
     return torch.nonzero(chance(generator, probability, count))[:, 0]
 
 

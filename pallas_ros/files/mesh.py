@@ -5,8 +5,12 @@ libraries that load meshes (assimp, trimesh) allocate what a file states, recurs
 open what it refers to.
 """
 
+import io
+import itertools
 import os
-from collections.abc import Sequence
+import re
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -19,11 +23,15 @@ from pallas_ros.files.opening import check_regular, read_bytes
 from pallas_ros.files.xml_text import parse_xml
 
 MAX_BYTES = 64 << 20
+MAX_TEXT_BYTES = 32 << 20
+"""For text (OBJ, COLLADA, STL); the largest of example-robot-data has 29 MB."""
 MAX_FACES = 1_000_000
 """The largest mesh of example-robot-data has 70,000."""
 FARTHEST = 1e7
 """Maximum coordinate of a robot part, in mm or m."""
 Points = NDArray[np.floating[Any]]
+_MAX_POINTS = 3 * MAX_FACES
+_LONGEST_LINE = 1 << 20
 _STL_HEADER = 84
 _STL_FACE = 50
 _NODES = 100_000
@@ -42,11 +50,11 @@ def check_mesh(path: str | Path) -> None:
     if suffix == ".stl":
         _check_stl(path, read_bytes(path, "mesh", MAX_BYTES))
     elif suffix == ".obj":
-        _check_obj(path, read_bytes(path, "mesh", MAX_BYTES))
+        _check_obj(path, read_bytes(path, "OBJ mesh", MAX_TEXT_BYTES))
     elif suffix == ".dae":
-        _check_collada(path, read_bytes(path, "mesh", MAX_BYTES))
-    else:
-        check_regular(path, "mesh", MAX_BYTES)
+        _check_collada(path, read_bytes(path, "COLLADA mesh", MAX_TEXT_BYTES))
+    else:  # the libraries recognise other formats, also archives, by their contents
+        raise PallasError(f"{path}: meshes are read from .stl, .obj and .dae files; convert it")
 
 
 def _refuse(path: str | Path, why: str) -> PallasError:
@@ -59,31 +67,63 @@ def _check_stl(path: str | Path, data: bytes) -> None:
         faces = np.frombuffer(data, np.uint8, offset=_STL_HEADER).reshape(count, _STL_FACE)
         _check_points(path, np.ascontiguousarray(faces[:, :48]).view("<f4"), count)
     elif data.lstrip()[:5].lower() == b"solid" and b"\0" not in data:
-        words = data.lower().split()
-        vertices = [i for i, word in enumerate(words) if word == b"vertex"]
-        if not vertices or len(vertices) % 3 or vertices[-1] + 3 >= len(words):
-            raise _refuse(path, "an STL text without complete facets")
-        numbers = [word for i in vertices for word in words[i + 1 : i + 4]]
-        _check_points(path, _floats(path, numbers), len(vertices) // 3)
+        _check_stl_text(path, data)
     else:
         raise _refuse(path, f"an STL that states {count} faces and has {len(data)} bytes")
 
 
+def _check_stl_text(path: str | Path, data: bytes) -> None:
+    if len(data) > MAX_TEXT_BYTES:
+        raise _refuse(path, f"an STL text of more than {MAX_TEXT_BYTES >> 20} MB")
+    points = array("d")
+    words = _words(data)
+    for word in words:
+        if word.lower() == b"vertex":
+            _append(path, points, itertools.islice(words, 3))
+    if not points or len(points) % 9:
+        raise _refuse(path, "an STL text without complete facets")
+    _check_points(path, np.asarray(points), len(points) // 9)
+
+
+def _words(data: bytes) -> Iterator[bytes]:
+    """Return the words of a text one by one: a list of all takes 20 times its size."""
+    return (found[0] for found in re.finditer(rb"\S+", data))
+
+
+def _append(path: str | Path, points: "array[float]", words: Iterable[bytes]) -> None:
+    """Append the coordinates of a point."""
+    if len(points) >= 3 * _MAX_POINTS:
+        raise _refuse(path, f"it has more than {_MAX_POINTS} points")
+    try:
+        points.extend(map(float, words))
+    except ValueError as error:
+        raise _refuse(path, f"a coordinate is not a number ({error})") from None
+
+
+def _lines(path: str | Path, data: bytes) -> Iterator[bytes]:
+    """Return the lines of an OBJ file one by one, continued lines joined."""
+    file = io.BytesIO(data.replace(b"\\\n", b" ").replace(b"\r", b"\n"))
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise _refuse(path, f"a line of more than {_LONGEST_LINE >> 20} MB")
+        yield line
+
+
 def _check_obj(path: str | Path, data: bytes) -> None:
-    points: list[bytes] = []
+    points = array("d")
     faces = 0
     corners = 0
     highest = 0
     if b"\0" in data:  # some readers skip it, others do not
         raise _refuse(path, "an OBJ with null bytes")
-    for line in data.replace(b"\\\n", b" ").splitlines():
+    for line in _lines(path, data):
         words = line.split()
         if not words:
             continue
         if words[0] in (b"v", b"vn", b"vt"):
             if words[0] == b"v" and len(words) < 4:
                 raise _refuse(path, "an OBJ vertex without three coordinates")
-            points += words[1:4]
+            _append(path, points, words[1:4])
         elif words[0] == b"f":
             faces += 1
             corners += len(words) - 1
@@ -91,8 +131,8 @@ def _check_obj(path: str | Path, data: bytes) -> None:
         elif words[0] == b"mtllib":
             _check_beside(path, words[1:])
     if corners > 4 * MAX_FACES:
-        raise _refuse(path, f"faces of {corners} corners in all")
-    _check_points(path, _floats(path, points), faces)
+        raise _refuse(path, f"faces of {corners} corners in total")
+    _check_points(path, np.asarray(points), faces)
     if highest > len(points):
         raise _refuse(path, f"a face with vertex {highest}")
 
@@ -111,28 +151,25 @@ def _check_beside(path: str | Path, names: list[bytes]) -> None:
 
 
 def _check_collada(path: str | Path, data: bytes) -> None:
-    root = parse_xml(data, str(path), "mesh", max_bytes=MAX_BYTES)
+    root = parse_xml(data, str(path), "mesh", max_bytes=MAX_TEXT_BYTES)
     if _plain(root) != "COLLADA":
         raise _refuse(path, f"its outermost element is <{root.tag}>, a COLLADA file's is <COLLADA>")
     faces = 0
     for element in root.iter():
         kind = _plain(element)
-        words = (element.text or "").split()
-        if kind in ("float_array", "int_array", "Name_array", "IDREF_array"):
-            if element.get("count") not in (None, str(len(words))):
-                raise _refuse(
-                    path,
-                    f"<{kind}> of {len(words)} values states a count of {element.get('count')}",
-                )
-            if kind == "float_array":
-                _check_points(path, _floats(path, words), 0)
+        if kind == "float_array":
+            points = _floats(path, element)
+            _check_count(path, element, len(points))
+            _check_points(path, points, 0)
+        elif kind in ("int_array", "Name_array", "IDREF_array"):
+            _check_count(path, element, sum(1 for _ in _values(element)))
         elif kind in ("matrix", "translate", "rotate", "scale", "lookat", "skew"):
-            _check_points(path, _floats(path, words), 0)
+            _check_points(path, _floats(path, element), 0)
         elif kind in _PRIMITIVES:
             faces += _count(path, element)
         elif kind in ("accessor", "vcount", "input"):
             _count(path, element)
-        elif kind == "p" and words and not ("".join(words).isdigit() and max(map(len, words)) < 11):
+        elif kind == "p" and not all(w.isdigit() and len(w) < 11 for w in _values(element)):
             raise _refuse(path, "a face with a vertex that is not a number")
     if faces > MAX_FACES:
         raise _refuse(path, f"it states {faces} faces (at most {MAX_FACES})")
@@ -200,9 +237,19 @@ def _plain(element: Element) -> str:
     return element.tag.rpartition(":")[2]
 
 
-def _floats(path: str | Path, words: Sequence[bytes | str]) -> Points:
+def _values(element: Element) -> Iterator[str]:
+    return (found[0] for found in re.finditer(r"\S+", element.text or ""))
+
+
+def _check_count(path: str | Path, element: Element, count: int) -> None:
+    stated = element.get("count")
+    if stated not in (None, str(count)):
+        raise _refuse(path, f"<{_plain(element)}> of {count} values states a count of {stated}")
+
+
+def _floats(path: str | Path, element: Element) -> Points:
     try:
-        return np.fromiter(map(float, words), np.float64, len(words))
+        return np.fromiter(map(float, _values(element)), np.float64)
     except ValueError as error:
         raise _refuse(path, f"a coordinate is not a number ({error})") from None
 

@@ -161,7 +161,7 @@ def _array(member: Any, stated: int, name: str, most: int) -> NDArray[Any]:
     while filled < nbytes:
         got = member.readinto(view[filled : filled + _CHUNK_BYTES])  # which it copies twice
         if not got:
-            raise _Refused(f"array '{name}' is cut short")
+            raise _Refused(f"array '{name}' is truncated")
         filled += got
     member.read(1)  # the checksum is verified at the end of the member
     flat: NDArray[Any] = np.frombuffer(data, dtype=dtype)

@@ -71,7 +71,7 @@ class Parameter:
         """Inclusive range; infinite if none is described."""
         return self.range or (-math.inf, math.inf)
 
-    def wants(self) -> str:
+    def valid_values(self) -> str:
         """Describe the valid values: "a float from 30.0 to 400.0 Hz"."""
         scalar = self.type.rstrip("s") if self.is_list else self.type
         article = "an" if scalar == "int" else "a"
@@ -93,7 +93,9 @@ class Parameter:
         Raises:
             PallasError: the value violates the description.
         """
-        refused = PallasError(f"parameter '{self.name}' is {value!r}, but must be {self.wants()}")
+        refused = PallasError(
+            f"parameter '{self.name}' is {value!r}, but must be {self.valid_values()}"
+        )
         if not self.is_list:
             return self._check_scalar(value, self.type, refused)
         if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
@@ -216,7 +218,7 @@ def _option_value(flag: str, parameter: Parameter, text: str) -> Any:
     try:
         return parameter.check(value)
     except PallasError:
-        wanted = parameter.wants().replace("a float", "a number")
+        wanted = parameter.valid_values().replace("a float", "a number")
         raise PallasError(f"{flag} is {text[:40]}, but must be {wanted}") from None
 
 

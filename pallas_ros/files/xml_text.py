@@ -1,6 +1,6 @@
 """Parse XML without document types and entities, with limits on depth, elements and attributes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 from xml.etree import ElementTree
 from xml.parsers import expat
@@ -12,6 +12,9 @@ MAX_DEPTH = 50
 """Maximum nesting depth; a URDF has 6, a COLLADA file 12."""
 MAX_ELEMENTS = 200_000
 MAX_ATTRIBUTES = 100
+MAX_TOKEN_BYTES = 8 << 20
+"""Maximum length of a tag or comment: expat searches for its end again with every part."""
+_PART_BYTES = 1 << 20
 
 
 class _Beyond(Exception):
@@ -89,11 +92,22 @@ def walk_xml(
     parser.EndElementHandler = end
     parser.CharacterDataHandler = target.data
     parser.StartDoctypeDeclHandler = document_type
+    given = 0
     try:
-        for part in parts:
+        for part in _split(parts):
             parser.Parse(part, False)
+            given += len(part)
+            if given - parser.CurrentByteIndex > MAX_TOKEN_BYTES:
+                raise _Beyond(f"a tag or comment of more than {MAX_TOKEN_BYTES >> 20} MB")
         parser.Parse(b"", True)
     except _Beyond as beyond:
         raise PallasError(f"{name}: not a {what}: {beyond}") from None
     except (expat.ExpatError, ValueError, LookupError) as error:  # encodings unknown to Python
         raise PallasError(f"{name}: not XML, so not a {what}: {error}") from None
+
+
+def _split(parts: Iterable[bytes]) -> Iterator[memoryview]:
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _PART_BYTES):
+            yield view[start : start + _PART_BYTES]

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from pallas_ros.body import rotations
 from pallas_ros.body.motion import Motion
-from pallas_ros.body.names import JOINT_INDEX, SITES
+from pallas_ros.body.names import EXTRA_SITES, JOINT_INDEX, SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu.virtual import SensorTrack, wander
 
@@ -73,7 +73,9 @@ def afflicted(
 ) -> dict[str, SensorTrack]:
     """Add gyroscope bias steps and magnetic disturbances to the sensors."""
     end = max(float(track.time[-1]) for track in tracks.values())
-    pieces = _pieces_of_steel(end, faults, np.random.default_rng([seed, 77]))
+    # the four sites are independent of the optional ones
+    rng, rng_extra = (np.random.default_rng([seed, which]) for which in (77, 78))
+    pieces = _pieces_of_steel(end, faults, rng, rng_extra)
     worse = {}
     for i, (site, track) in enumerate(tracks.items()):
         step_s = (end - float(track.time[0])) / len(track.time)
@@ -95,7 +97,7 @@ def afflicted(
             nearness = np.clip(
                 np.minimum((track.time - start) / rise, (stop + rise - track.time) / rise), 0.0, 1.0
             )
-            field += (nearness**2 * (3 - 2 * nearness))[:, None] * by_site[SITES.index(site)]
+            field += (nearness**2 * (3 - 2 * nearness))[:, None] * by_site[site]
         to_sensor = rotations.inverse(rotations.multiply(track.q_world_bone, track.q_bone_sensor))
         worse[site] = replace(
             track,
@@ -115,13 +117,14 @@ def _bias_steps(time: Array, sensor: int, faults: Faults, seed: int) -> Array:
 
 
 def _pieces_of_steel(
-    end: float, faults: Faults, rng: np.random.Generator
-) -> list[tuple[float, float, float, Array]]:
+    end: float, faults: Faults, rng: np.random.Generator, rng_extra: np.random.Generator
+) -> list[tuple[float, float, float, dict[str, Array]]]:
     """Return every stay near steel.
 
-    Each is start (s), stop (s), approach time (s) and field change (4, 3) in the world.
+    Each is start (s), stop (s), approach time (s) and field change (3,) at each site in
+    the world.
     """
-    pieces: list[tuple[float, float, float, Array]] = []
+    pieces: list[tuple[float, float, float, dict[str, Array]]] = []
     start = 45.0
     while faults.steel and start < end:
         stay = float(np.exp(rng.uniform(*np.log(faults.steel_s))))
@@ -129,9 +132,11 @@ def _pieces_of_steel(
         size = float(np.exp(rng.uniform(np.log(faults.steel / 8), np.log(faults.steel))))
         rise = float(rng.uniform(0.5, 2.5))
         field = direction / np.linalg.norm(direction) * size
-        by_site = [
-            (field + 0.5 * size * rng.standard_normal(3)) * rng.uniform(0.3, 1.5) for _ in SITES
-        ]
-        pieces.append((start, start + stay, rise, np.array(by_site)))
+        by_site: dict[str, Array] = {
+            site: (field + 0.5 * size * source.standard_normal(3)) * source.uniform(0.3, 1.5)
+            for sites, source in ((SITES, rng), (EXTRA_SITES, rng_extra))
+            for site in sites
+        }
+        pieces.append((start, start + stay, rise, by_site))
         start += stay + rng.exponential(faults.steel_every_s)
     return pieces

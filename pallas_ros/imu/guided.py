@@ -4,8 +4,8 @@
 2. T-pose, still: together with the N-pose, the mounting of each sensor; the swing of the arms gives
    the heading of the wrist sensors.
 3. If functional: elbows bent, a bow, a turn of the whole body. The axes of elbows and bow determine
-   every sensor's heading relative to the body without magnetometers; the turn reveals a sensor that
-   slips.
+   the heading of every required sensor relative to the body without magnetometers; the turn reveals
+   a sensor that slips.
 
 Left and right, neck and waist are distinguished by how they move.
 """
@@ -19,8 +19,8 @@ from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu import mistakes
 from pallas_ros.imu.calibration import Calibration
-from pallas_ros.imu.hinge import Hinge, hinge, mean_angle, wrap
-from pallas_ros.imu.known_pose import pose_calibration, worn_heading
+from pallas_ros.imu.hinge import Hinge, hinge, mean_angle, turned_about_z, wrap
+from pallas_ros.imu.known_pose import left_out, pose_calibration, worn_heading
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.steps import DEGREE, N_POSE, STEPS, TRUNK, WRISTS, Step
 from pallas_ros.imu.stillness import StillLimits, StillnessDetector, StillPose
@@ -67,6 +67,7 @@ class GuidedCalibrator:
         self._sensors = dict(sensors or {})
         self._detector = StillnessDetector(limits or StillLimits(duration_s=1.2), sites)
         self._sites = tuple(sites)
+        self._used = tuple(sites)  # without those that were silent in a pose
         self._poses: dict[str, dict[str, StillPose]] = {}
         self._movements: dict[str, dict[str, Hinge]] = {}
         self._start: dict[str, StillPose] = {}
@@ -120,6 +121,7 @@ class GuidedCalibrator:
     def _still(self, poses: dict[str, StillPose]) -> Calibration | None:
         """Decide whether the step ends, now that all sensors rest."""
         step = self.steps[len(self.finished)]
+        self._used = tuple(site for site in self._used if site in poses)
         if step.name == "npose":
             wrong = mistakes.at_rest(poses)
             if wrong:
@@ -183,21 +185,12 @@ class GuidedCalibrator:
         if step.name == "bow" and angle["neck"] < step.least:
             return [_too_little("neck", angle["neck"], step)]
         if step.name == "turn":
-            middle = float(np.median([angle[site] for site in SITES]))
-            loose = [
-                site
-                for site in SITES
-                if abs(angle[site] - middle) > max(0.25 * middle, 15 * DEGREE)
-            ]
-            if loose:
-                turned = np.degrees(angle[loose[0]])
-                return [
-                    (
-                        f"{loose[0]}: turned {turned:.0f} degrees while the others turned"
-                        f" {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is wrong;"
-                        " turn again, with your arms at your sides"
-                    )
-                ]
+            about_z = {
+                site: turned_about_z(self._start[site].q_ref_sensor, self._path[site])
+                for site in self._used
+                if site not in SITES
+            }
+            return mistakes.slips(angle, about_z)
         return []
 
     def _arms_moved(self, step: Step, angle: dict[str, float]) -> list[str]:
@@ -278,7 +271,7 @@ class GuidedCalibrator:
 
     def _headings(self) -> dict[str, float]:
         headings: dict[str, float] = {}
-        for site in self._sites:
+        for site in self._used:
             tpose = self._poses["tpose"][site]
             worn = (self._worn or {}).get(site, rotations.IDENTITY)
             if site in WRISTS:
@@ -303,6 +296,7 @@ class GuidedCalibrator:
         self.finished.clear()
         self._movements.clear()
         self._poses.clear()
+        self._used = self._sites
         self._name(
             f"{worst}: N-pose and T-pose disagree by {np.degrees(residual):.0f} degrees: the steps"
             f" were not followed, or the sensor slipped; begin again: {self.instruction}"
@@ -310,11 +304,11 @@ class GuidedCalibrator:
         return None
 
     def _found(self) -> Calibration:
-        tpose = self._poses["tpose"]
+        tpose = {site: self._poses["tpose"][site] for site in self._used}
         headings = self._headings()
         name = "functional" if self.functional else "npose_tpose"
         calibration = pose_calibration(
-            tpose, dict.fromkeys(self._sites, rotations.IDENTITY), headings, self._sensors, name
+            tpose, dict.fromkeys(self._used, rotations.IDENTITY), headings, self._sensors, name
         )
         for site, of_site in calibration.sites.items():
             rest = self._poses["npose"][site]
@@ -339,10 +333,16 @@ class GuidedCalibrator:
                 "the headings of pelvis and neck follow from the documented mounting; the"
                 " functional procedure measures them"
             )
+        calibration.warnings += left_out(self._sites, calibration)
         return calibration
 
     def _heading_warnings(self) -> list[str]:
-        doubts = []
+        doubts = [
+            f"{site}: its heading follows from the documented mounting, because no movement"
+            " measures the heading of an optional sensor"
+            for site in self._used
+            if site not in SITES and self._worn is None
+        ]
         for site in WRISTS:
             apart = abs(
                 wrap(

@@ -60,6 +60,12 @@ def hinge(q_ref_start: Array, q_ref_sensor: Sequence[Array] | Array) -> Hinge:
     )
 
 
+def turned_about_z(q_ref_start: Array, q_ref_sensor: Sequence[Array] | Array) -> float:
+    """Return the largest rotation in rad about z; for the arguments see `hinge`."""
+    turns = rotations.multiply(np.asarray(q_ref_sensor), rotations.inverse(q_ref_start))
+    return float(np.abs(rotations.turn_about_z(turns)).max())
+
+
 def wrap(angle: float) -> float:
     """Wrap an angle in rad to -pi to pi."""
     return float((angle + np.pi) % (2 * np.pi) - np.pi)

@@ -1,7 +1,7 @@
 """Calibration from one still pose whose bone orientations are known, such as the T-pose."""
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -84,7 +84,11 @@ class KnownPoseCalibrator:
             s: worn_heading(pose, self.q_world_bone[s], self.q_bone_sensor[s])
             for s, pose in poses.items()
         }
-        return pose_calibration(poses, self.q_world_bone, headings, self.sensors, self.procedure)
+        found_here = pose_calibration(
+            poses, self.q_world_bone, headings, self.sensors, self.procedure
+        )
+        found_here.warnings += left_out(self.q_world_bone, found_here)
+        return found_here
 
 
 class TPoseCalibrator(KnownPoseCalibrator):
@@ -138,6 +142,15 @@ def pose_calibration(
             sensor=sensors.get(site, ""),
         )
     return Calibration(sites, procedure, today())
+
+
+def left_out(worn: Iterable[str], calibration: Calibration) -> list[str]:
+    """Describe the worn sites that are missing from a calibration because they were silent."""
+    return [
+        f"{site}: silent, so it was left out and is not used: calibrate again when it sends samples"
+        for site in worn
+        if site not in calibration.sites
+    ]
 
 
 def worn_heading(pose: StillPose, q_world_bone: Array, q_bone_sensor: Array) -> float:

@@ -8,7 +8,7 @@ the ``ximu3`` package; Movella, "Xsens DOT User Manual", section on recorded dat
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -17,11 +17,10 @@ import numpy as np
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.files.opening import read_text
+from pallas_ros.imu.logger_sites import sensors_of
 from pallas_ros.imu.sample import GRAVITY, ImuSample
-from pallas_ros.imu.sites import SITE_NAMES
 
 MAX_FILE_BYTES = 512 << 20
 """An hour of inertial data at 400 Hz is 120 MB."""
@@ -50,6 +49,7 @@ _RATES = {
     "degrees/s": np.pi / 180,
     "mdps": np.pi / 180_000,
 }
+_LONGEST_NAME = 100  # characters of a column's name and unit; the patterns are slow for more
 _UNIT = re.compile(r"^(.*?)[\s_]*[(\[]([^)\]]*)[)\]]\s*$")
 _QUANTITIES = (
     ("free", re.compile(r"free|linear|earth")),
@@ -90,50 +90,26 @@ def is_logger_folder(path: Path) -> bool:
 
 
 def read_logger_folder(
-    path: Path, worn: Mapping[str, str] | None = None
+    path: Path, worn: Mapping[str, str] | None = None, extra_sites: Sequence[str] = ()
 ) -> tuple[list[tuple[str, ImuSample]], float]:
-    """Read the raw samples of the four sensors in order of time, and their duration in s.
+    """Read the raw samples of the sensors in order of time, and their duration in s.
 
     Args:
         path: the folder.
         worn: site -> name of the sensor's folder or file, if the name does not contain the site.
+            Optional sites in it are read.
+        extra_sites: further optional sites to read; ``["all"]``: those that names in the folder
+            contain.
 
     Raises:
         PallasError: a sensor, a column or a unit is missing.
     """
-    where = _sensors(path, worn or {})
+    where = sensors_of(path, worn or {}, extra_sites)
     samples: list[tuple[str, ImuSample]] = []
     for site, files in where.items():
         samples += [(site, sample) for sample in _samples(_read(files), files[0])]
     samples.sort(key=lambda entry: entry[1].stamp)
     return samples, (samples[-1][1].stamp - samples[0][1].stamp) * 1e-9
-
-
-def _sensors(path: Path, worn: Mapping[str, str]) -> dict[str, list[Path]]:
-    """Return site -> files of the sensor worn there."""
-    there: dict[str, list[Path]] = {}
-    for file in sorted(path.glob("*/*.csv")):
-        there.setdefault(file.parent.name, []).append(file)
-    for file in sorted(path.glob("*.csv")):
-        there[file.stem] = [file]
-    found: dict[str, list[Path]] = {}
-    for site in SITES:
-        if site in worn:
-            names = [name for name in there if name == worn[site] or name == Path(worn[site]).stem]
-        else:
-            names = [n for n in there if any(alias in _plain(n) for alias in SITE_NAMES[site])]
-        if len(names) != 1:
-            raise PallasError(
-                f"{path}: {'no sensor' if not names else f'{len(names)} sensors'} for {site} among"
-                f" {', '.join(sorted(there))}: assign them to sites with --topics"
-                f" {' '.join(f'{s}=NAME' for s in SITES)}"
-            )
-        found[site] = there[names[0]]
-    return found
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower())
 
 
 def _read(files: list[Path]) -> _Sensor:
@@ -178,7 +154,7 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
     columns: dict[str, dict[str, tuple[int, str]]] = {}
     time: tuple[int, str] | None = None
     for index, name in enumerate(names):
-        words, unit = _name_and_unit(name)
+        words, unit = _name_and_unit(name if len(name) <= _LONGEST_NAME else "")
         if time is None and _TIME.match(words):
             time = index, unit or ("us" if words == "sampletimefine" else "")
             continue
@@ -274,8 +250,7 @@ def _number(text: str) -> float:
 
 def _name_and_unit(name: str) -> tuple[str, str]:
     """``Accelerometer X (g)`` -> ("accelerometer x", "g")."""
-    match = _UNIT.match(name)
-    words, unit = (match.group(1), match.group(2)) if match else (name, "")
+    words, unit = match.groups() if (match := _UNIT.match(name)) else (name, "")
     return re.sub(r"[\s_]+", " ", words.strip().lower()), unit.strip().lower().replace(" ", "")
 
 

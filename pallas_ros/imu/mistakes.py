@@ -16,6 +16,7 @@ TILTED = float(np.radians(40.0))
 """Tilt above which the wearer is assumed not to stand in the requested pose."""
 
 _DISAGREE = float(np.radians(20.0))
+_UNEQUAL = float(np.radians(15.0))
 
 
 def at_rest(poses: Mapping[str, StillPose]) -> list[str]:
@@ -90,6 +91,30 @@ def worn(poses: Mapping[str, StillPose], q_world_sensor: Mapping[str, Array]) ->
                 f" {what}, or correct the mounting of the sensor"
             )
     return found
+
+
+def slips(angle: Mapping[str, float], about_z: Mapping[str, float]) -> list[str]:
+    """Describe the first sensor that did not turn with the whole body.
+
+    Args:
+        angle: required site -> rad, how far it turned.
+        about_z: optional site -> rad, how far it turned about z. Steps swing the legs, and the head
+            may turn further, so that the tolerance is twice that of the required sites.
+    """
+    middle = float(np.median(list(angle.values())))
+    most = max(0.25 * middle, _UNEQUAL)
+    loose = [site for site, turned in angle.items() if abs(turned - middle) > most]
+    loose += [site for site, turned in about_z.items() if abs(turned - middle) > 2 * most]
+    if not loose:
+        return []
+    turned = np.degrees({**angle, **about_z}[loose[0]])
+    return [
+        (
+            f"{loose[0]}: turned {turned:.0f} degrees while the others turned"
+            f" {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is wrong;"
+            " turn again, with your arms at your sides"
+        )
+    ]
 
 
 def _tilt(q_ref_sensor: Array, q_world_sensor: Array) -> float:

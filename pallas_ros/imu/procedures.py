@@ -16,7 +16,7 @@ from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.guided import GuidedCalibrator
 from pallas_ros.imu.known_pose import KnownPoseCalibrator, TPoseCalibrator, today
 from pallas_ros.imu.sample import GRAVITY, ImuSample
-from pallas_ros.imu.stillness import StillLimits, StillnessDetector
+from pallas_ros.imu.stillness import StillLimits, StillnessDetector, StillPose
 
 
 class Calibrator(Protocol):
@@ -42,7 +42,8 @@ PROCEDURES: dict[str, str] = {
     "tpose": "stand still in the T-pose; headings follow from the documented mounting",
     "npose_tpose": "N-pose, then T-pose; headings of the wrists are measured",
     "functional": (
-        "N-pose, T-pose, elbows, bow, turn; all headings are measured, and any mounting is possible"
+        "N-pose, T-pose, elbows, bow, turn; headings of the four required sensors are measured, and"
+        " any mounting of them is possible"
     ),
     "known_pose": "stand still in a pose whose joint rotations are given",
 }
@@ -59,7 +60,7 @@ class RestCalibrator:
 
     def __init__(self, current: Calibration, limits: StillLimits) -> None:
         self._current = current
-        self._detector = StillnessDetector(limits)
+        self._detector = StillnessDetector(limits, tuple(current.sites))
         self._fault = ""
         self.problem = "no samples yet"
         self.mistakes: list[str] = []
@@ -84,8 +85,19 @@ class RestCalibrator:
                 acceleration_scale=GRAVITY / poses[site].gravity,
             )
             for site, of_site in self._current.sites.items()
+            if site in poses
         }
-        return Calibration(sites, self._current.procedure, today(), list(self._current.warnings))
+        refreshed = {**self._current.sites, **sites}
+        return Calibration(refreshed, self._current.procedure, today(), self._warnings(poses))
+
+    def _warnings(self, poses: Mapping[str, StillPose]) -> list[str]:
+        """Return the warnings of the existing calibration, and those about sites without a pose."""
+        silent = {
+            site: f"{site}: silent, so its calibration was not refreshed"
+            for site in self._current.sites
+        }
+        kept = [warning for warning in self._current.warnings if warning not in silent.values()]
+        return kept + [warning for site, warning in silent.items() if site not in poses]
 
 
 def calibrator(

@@ -66,7 +66,7 @@ class Reason(Enum):
     )
     GLITCH = (
         lambda value: (
-            f"the orientation jumps by {value:.0f} degrees while the sensor does not turn so"
+            f"the orientation jumps by {value:.0f} degrees, but the gyroscope shows no such turn"
         ),
         "a known problem of the BNO055: check wiring, I2C clock stretching and supply",
     )

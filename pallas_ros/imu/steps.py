@@ -9,6 +9,8 @@ from pallas_ros.body.rotations import Array
 
 WRISTS = ("left_wrist", "right_wrist")
 TRUNK = ("pelvis", "neck")
+LEGS = ("left_thigh", "right_thigh", "left_shin", "right_shin")
+UPPER_ARMS = ("left_upper_arm", "right_upper_arm")
 N_POSE: dict[str, Array] = {
     "pelvis": rotations.IDENTITY,
     "neck": rotations.IDENTITY,

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pallas_ros.body import rotations
-from pallas_ros.body.names import SITES
+from pallas_ros.body.names import EXTRA_SITES, SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu.sample import GRAVITY, ImuSample, flaw
 
 NANOSECONDS = 1_000_000_000
+_GRACE = 3 * NANOSECONDS  # an optional sensor silent for longer is not waited for
 
 
 @dataclass(slots=True)
@@ -93,7 +94,10 @@ def still_pose(samples: Sequence[ImuSample]) -> StillPose:
 
 
 class StillnessDetector:
-    """Buffer the last ``limits.duration_s`` of every site and detect when all of them are still."""
+    """Buffer the last ``limits.duration_s`` of every site and detect when all of them are still.
+
+    An optional site that has sent no usable sample for 3 s is not waited for.
+    """
 
     def __init__(self, limits: StillLimits | None = None, sites: Sequence[str] = SITES) -> None:
         self.limits = limits or StillLimits()
@@ -102,10 +106,11 @@ class StillnessDetector:
             site: deque(maxlen=4096) for site in self.sites
         }
         self._next_look: int | None = None
+        self._heard: dict[str, int] = {}  # ns, newest sample of a site, or the first look without
         self.moving = ""
 
     def clear(self) -> None:
-        """Discard all samples."""
+        """Discard all samples; silent sites remain known."""
         for window in self._window.values():
             window.clear()
         self._next_look = None
@@ -114,7 +119,7 @@ class StillnessDetector:
         """Process a sample.
 
         Returns the pose of every site once all have been still for the whole duration, else None
-        (see `moving`).
+        (see `moving`). Optional sites that are silent have no pose.
         """
         window = self._window.get(site)
         if (
@@ -127,6 +132,7 @@ class StillnessDetector:
         if window and not 0 < sample.stamp - window[-1].stamp < NANOSECONDS // 2:
             window.clear()  # a gap or a clock jump: earlier samples are no longer relevant
         window.append(sample)
+        self._heard[site] = sample.stamp
         while window[0].stamp < sample.stamp - duration:
             window.popleft()
         if self._next_look is None or abs(sample.stamp - self._next_look) > 2 * duration:
@@ -134,11 +140,25 @@ class StillnessDetector:
         if sample.stamp < self._next_look:
             return None
         self._next_look = sample.stamp + NANOSECONDS // 10
-        return self._look(duration)
+        return self._look(duration, self._silent(sample.stamp))
 
-    def _look(self, duration: int) -> dict[str, StillPose] | None:
+    def _silent(self, stamp: int) -> list[str]:
+        """Return the optional sites that are not waited for at ``stamp``."""
+        silent = []
+        for site in self.sites:
+            if site not in EXTRA_SITES:
+                continue
+            if stamp < self._heard.setdefault(site, stamp) - _GRACE:
+                self._heard[site] = stamp  # the clock was set back
+            if stamp > self._heard[site] + _GRACE:
+                silent.append(site)
+        return silent
+
+    def _look(self, duration: int, silent: Sequence[str]) -> dict[str, StillPose] | None:
         poses: dict[str, StillPose] = {}
         for site, window in self._window.items():
+            if site in silent:
+                continue
             if len(window) < 2 or window[-1].stamp - window[0].stamp < 0.9 * duration:
                 self.moving = f"waiting for {site}"
                 return None

@@ -5,7 +5,7 @@ live, replayed or offline. Nothing here reads a clock.
 """
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,10 +66,11 @@ class Synchroniser:
     waited for until another site is more than ``max_wait_s`` past the frame (measured between
     timestamps); then its newest sample is held for at most ``hold_s``, after which the site is
     marked invalid and keeps its last values. An optional site that never sent a sample, or is
-    silent for longer than ``hold_s``, is not waited for. Gaps of all sites at once are skipped, not
-    filled.
+    silent for longer than ``hold_s``, is not waited for, neither now nor after a reset. Gaps of all
+    sites at once are skipped, not filled.
 
     Attributes:
+        sites: the sites in use.
         counts: site -> reason -> dropped samples.
         skipped: number of frames skipped because all sites were silent.
         set_back: number of times the clock of the timestamps was set back, each with a reset.
@@ -85,7 +86,7 @@ class Synchroniser:
     ) -> None:
         """``start_wait_s``: how long the first frame waits for a site that has sent no sample."""
         self.rate = rate
-        self.sites = tuple(sites)
+        self.sites = self._worn = tuple(sites)
         self.counts: dict[str, Counter[str]] = {site: Counter() for site in self.sites}
         self.skipped = 0
         self.set_back = 0
@@ -94,17 +95,34 @@ class Synchroniser:
         self._max_wait = round(max_wait_s * NANOSECONDS)
         self._hold = round(hold_s * NANOSECONDS)
         self._start_wait = round(start_wait_s * NANOSECONDS)
+        self._state: dict[str, _Site] = {}
+        self._index: int | None = None
+        self._newest = 0
+        self._absent: set[str] = set()  # optional sites that were silent at the last reset
         self.reset()
 
     def reset(self) -> None:
-        """Discard all samples; keep the counts."""
+        """Discard all samples; keep the counts, and which optional sites are silent."""
+        self._absent = {
+            site
+            for site, state in self._state.items()
+            if self._is_absent(site, state, self._newest)
+            and (self._index is not None or site in self._absent)
+        }
         self._state = {site: _Site() for site in self.sites}
-        self._index: int | None = None
+        self._index = None
         self._first: int | None = None
         self._newest = 0
         self._leaps = 0
         self._behind: list[str] = []  # sites of consecutive timestamps far behind the newest
         self._reported_age = dict.fromkeys(self.sites, 0.0)
+
+    def use(self, sites: Collection[str]) -> None:
+        """Use only these of the optional sites, and reset if they change."""
+        used = tuple(site for site in self._worn if site in sites or site not in EXTRA_SITES)
+        if used != self.sites:
+            self.sites = used
+            self.reset()
 
     def push(
         self,
@@ -209,7 +227,10 @@ class Synchroniser:
     def _start(self) -> bool:
         assert self._first is not None
         firsts = [state.samples[0].stamp for state in self._state.values() if state.samples]
-        if len(firsts) < len(self.sites) and self._newest - self._first <= self._start_wait:
+        waited_for = any(
+            not state.samples and site not in self._absent for site, state in self._state.items()
+        )
+        if waited_for and self._newest - self._first <= self._start_wait:
             return False
         self._index = grid_index_at_or_after(max(firsts), self.rate)
         return True
@@ -227,9 +248,14 @@ class Synchroniser:
 
     def _waits(self, site: str, state: _Site, stamp: int) -> bool:
         """Whether the frame at ``stamp`` should wait for a site."""
-        if site in EXTRA_SITES and (state.newest is None or state.newest < stamp - self._hold):
+        if self._is_absent(site, state, stamp):
             return False
         return state.newest is None or state.newest < stamp
+
+    def _is_absent(self, site: str, state: _Site, stamp: int) -> bool:
+        """Whether a site is optional and silent at ``stamp``."""
+        silent = state.newest is None or state.newest < stamp - self._hold
+        return silent and site in EXTRA_SITES
 
     def _frame(self, stamp: int) -> ImuFrame:
         count = len(self.sites)

@@ -19,7 +19,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import MAX_FRAMES
 from pallas_ros.body.rotations import Array
 from pallas_ros.files.opening import open_regular
-from pallas_ros.motion_files.source import END_SUFFIX, MAX_JOINTS, Source, require_finite
+from pallas_ros.motion_files.source import END_SUFFIX, MAX_JOINTS, MAX_NAME, Source, require_finite
 
 KIND = "BVH"
 SUFFIXES = (".bvh",)
@@ -172,6 +172,8 @@ def _joint(
 ) -> _Joint:
     if len(joints) >= MAX_JOINTS:
         raise lines.fail(f"more than {MAX_JOINTS} joints")
+    if len(name) > MAX_NAME:
+        raise lines.fail(f"a joint's name of {len(name)} characters (at most {MAX_NAME})")
     if (keyword == "ROOT") != (not open_joints):
         raise lines.fail(f"{keyword} '{name[:40]}' is misplaced")
     parent = open_joints[-1] if open_joints else -1

@@ -14,7 +14,7 @@ import numpy as np
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.motion_files.source import END_SUFFIX, Source
+from pallas_ros.motion_files.source import END_SUFFIX, Source, check_names
 
 SPINE_JOINTS = ("spine1", "spine2", "spine3")
 LIMB_ALIASES: dict[str, tuple[str, ...]] = {
@@ -140,8 +140,10 @@ def match_joints(source: Source, path: Path, given: Mapping[str, str]) -> dict[s
     and feet may be missing.
 
     Raises:
-        PallasError: a required joint has no match, or ``given`` names a joint that does not exist.
+        PallasError: a required joint has no match, ``given`` names a joint that does not exist, or
+            a name is too long.
     """
+    check_names(path, source.names)
     return _Matcher(source, path).match(given)
 
 

@@ -13,13 +13,15 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.rotations import Array
 from pallas_ros.files.opening import open_regular
 from pallas_ros.files.xml_text import walk_xml
-from pallas_ros.motion_files.source import Source, check_frames
+from pallas_ros.motion_files.source import MAX_JOINTS, Source, check_frames
 
 KIND = "MVNX"
 SUFFIXES = (".mvnx",)
 MAX_BYTES = 4 << 30
 _MAX_ELEMENTS = 50_000_000
 _BLOCK_BYTES = 1 << 20
+_LONGEST_TEXT = 1 << 20
+"""Maximum characters of an element that are kept; those of 2000 segments take 100,000."""
 _PARENTS = {
     **{"Pelvis": "", "L5": "Pelvis", "L3": "L5", "T12": "L3", "T8": "T12"},
     **{"Neck": "T8", "Head": "Neck"},
@@ -51,6 +53,7 @@ class _Take:
     _kind: str = ""
     _wanted: str = ""
     _text: list[str] = field(default_factory=list)
+    _length: int = 0
     _values: dict[str, str] = field(default_factory=dict)
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -58,6 +61,8 @@ class _Take:
         if name == "subject" and not self.rate:
             self.rate = _number(attributes.get("frameRate", ""))
         elif name == "segment" and "label" in attributes:
+            if len(self.labels) >= MAX_JOINTS:
+                raise PallasError(f"{self.path}: more than {MAX_JOINTS} segments")
             self.labels.append(attributes["label"])
         elif name == "frame":
             self._kind = attributes.get("type", "normal")
@@ -65,10 +70,12 @@ class _Take:
         elif name in ("position", "orientation"):
             self._wanted = name
             self._text = []
+            self._length = 0
 
     def data(self, text: str) -> None:
-        if self._wanted:
+        if self._wanted and self._length <= _LONGEST_TEXT:
             self._text.append(text)
+            self._length += len(text)
 
     def end(self, tag: str) -> None:
         name = tag.split(":")[-1]
@@ -115,9 +122,8 @@ def read(path: Path) -> Source:
             f" {len(take.labels)} segments; export it with both"
         )
     names = take.labels
-    parents = [
-        names.index(_PARENTS[name]) if _PARENTS.get(name, "") in names else -1 for name in names
-    ]
+    first = {name: index for index, name in reversed(list(enumerate(names)))}
+    parents = [first.get(_PARENTS.get(name, ""), -1) for name in names]
     if any(parent >= index for index, parent in enumerate(parents)):
         raise PallasError(f"{path}: its segments are not in Xsens's order")
     positions = np.stack([position for position, _ in take.frames])

@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--map",
         metavar="FILE",
-        help="YAML file of lines 'left_shoulder: NAME' that give the file's names of the joints",
+        help="YAML file that maps joints to the file's names, in lines like 'left_shoulder: NAME'",
     )
     group.add_argument("--fps", type=float, metavar="HZ", help="frames per second of the file")
 

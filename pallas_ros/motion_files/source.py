@@ -17,6 +17,23 @@ END_SUFFIX = "_end"
 MAX_JOINTS = 2000
 """Maximum number of joints; the largest rigs with face and fingers have about 500."""
 
+MAX_NAME = 200
+"""Maximum characters of a joint's name, of which prefixes and suffixes are compared."""
+
+
+def check_names(path: Path, names: list[str]) -> None:
+    """Check the length of the joints' names.
+
+    Raises:
+        PallasError: a name is too long.
+    """
+    longest = max(names, key=len, default="")
+    if len(longest) > MAX_NAME:
+        raise PallasError(
+            f"{path}: the name of joint '{longest[:40]}...' has {len(longest)} characters, but at"
+            f" most {MAX_NAME} are read: shorten it"
+        )
+
 
 def check_frames(path: Path, frames: int) -> None:
     """Check the number of frames.

@@ -1,6 +1,7 @@
 """TRC (Motion Analysis, OpenSim, Pose2Sim): a tab-separated table of points."""
 
 import io
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ KIND = "TRC"
 SUFFIXES = (".trc",)
 MAX_BYTES = 1 << 30
 _LONGEST_LINE = 1 << 20
+_MAX_NUMBERS = 50_000_000
+"""Times and coordinates of a file; 46 minutes of 50 points at 120 Hz have 50 million."""
 
 
 def sniff(head: bytes) -> bool:
@@ -38,13 +41,7 @@ def read(path: Path) -> Source:
         names = [name.strip() for name in head[3][2:] if name.strip()]
         if not names or len(names) > MAX_JOINTS:
             raise PallasError(f"{path}: not a readable TRC file: line 4 names no points")
-        rows: list[list[float]] = []
-        while line := text.readline(_LONGEST_LINE):
-            if line.strip():
-                rows.append(_row(path, line, len(names), len(rows)))
-            if len(rows) > MAX_FRAMES:
-                raise PallasError(f"{path}: more than {MAX_FRAMES} frames; cut it")
-    table = np.array(rows).reshape(-1, 1 + 3 * len(names))
+        table = _table(path, text, len(names))
     unit = header.get("units", "").lower()
     source = points.source(
         kind=KIND,
@@ -62,7 +59,26 @@ def read(path: Path) -> Source:
     return source
 
 
-def _row(path: Path, line: str, count: int, frame: int) -> list[float]:
+def _table(path: Path, text: io.TextIOWrapper, count: int) -> np.ndarray:
+    """Return time and coordinates (T, 1 + 3 * count) of the remaining lines."""
+    width = 1 + 3 * count
+    numbers = array("d")
+    rows = 0
+    while line := text.readline(_LONGEST_LINE):
+        if not line.strip():
+            continue
+        rows += 1
+        if rows > MAX_FRAMES:
+            raise PallasError(f"{path}: more than {MAX_FRAMES} frames; cut it")
+        if rows * width > _MAX_NUMBERS:  # short rows too are stored in full
+            raise PallasError(
+                f"{path}: more than {_MAX_NUMBERS // width} frames of {count} points; cut it"
+            )
+        numbers.extend(_row(path, line, count, rows - 1))
+    return np.asarray(numbers).reshape(-1, width)
+
+
+def _row(path: Path, line: str, count: int, frame: int) -> "array[float]":
     """Return time and coordinates; blank, missing or non-finite values become NaN."""
     cells = line.rstrip("\n").split("\t")[1 : 2 + 3 * count]
     try:
@@ -71,8 +87,9 @@ def _row(path: Path, line: str, count: int, frame: int) -> list[float]:
         raise PallasError(
             f"{path}: not a readable TRC file: row {frame} contains something that is not a number"
         ) from None
-    values += [np.nan] * (1 + 3 * count - len(values))
-    return [value if abs(value) < 1e9 else np.nan for value in values]
+    row = array("d", [value if abs(value) < 1e9 else np.nan for value in values])
+    row.extend(array("d", [np.nan]) * (1 + 3 * count - len(row)))
+    return row
 
 
 def _rate(stated: str, times: np.ndarray) -> float:

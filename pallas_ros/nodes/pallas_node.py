@@ -29,13 +29,14 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.calibration_folder import CalibrationFolder
-from pallas_ros.imu.heading_reset import in_words
+from pallas_ros.imu.heading_reset import describe_turns
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
 from pallas_ros.messages.encode import imu_frame_to_msg
 from pallas_ros.messages.wire import body_to_bytes, deserialized
 from pallas_ros.pipeline import Pipeline, PipelineSettings
+from pallas_ros.ros.body_intake import sensor_intake, strangers_remark
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
@@ -115,9 +116,9 @@ class PallasBodyNode(PallasNode):
         self.every(STATUS_S, self._log_status)
 
     def _limits(self) -> dict[str, Intake]:
-        """Rate limits per publisher; a replay is not limited."""
+        """One publisher at a time for each sensor, limited in rate; a replay is not limited."""
         rate = self.settings["imu_rate_limit_hz"]
-        return {topic: Intake(RateLimit(rate)) for topic in self._imu_topics.values()}
+        return {topic: sensor_intake(rate) for topic in self._imu_topics.values()}
 
     def deactivate(self) -> None:
         """Abort a running calibration, since no more samples arrive."""
@@ -128,10 +129,13 @@ class PallasBodyNode(PallasNode):
         """Remarks of the pipeline and counts of dropped samples."""
         if self._built is None:
             return Health()
-        flooded = {f"{topic}: over the rate limit": i.flooded for topic, i in self._intakes.items()}
+        intakes = self._intakes.items()
+        flooded = {f"{topic}: over the rate limit": i.flooded for topic, i in intakes}
+        others = {f"{topic}: of other publishers": i.unexpected for topic, i in intakes}
+        strangers = [strangers_remark(i, topic, "samples") for topic, i in intakes]
         topics = map(self.resolve_topic_name, self._imu_topics.values())
-        unheard = [self.unmatched[topic] for topic in topics if topic in self.unmatched]
-        remarks = [*unheard[:1], *self._pipeline.remarks()]
+        mismatched = [self.unmatched[topic] for topic in topics if topic in self.unmatched]
+        remarks = [*mismatched[:1], *filter(None, strangers), *self._pipeline.remarks()]
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
         watch = {
             "steps over the deadline": self._watch.overruns,
@@ -143,7 +147,7 @@ class PallasBodyNode(PallasNode):
         return Health(
             level,
             "; ".join(remarks) or summary,
-            self._pipeline.dropped() | watch | flooded,
+            self._pipeline.dropped() | watch | flooded | others,
         )
 
     def _on_sensors(self, data: bytes) -> None:
@@ -213,7 +217,7 @@ class PallasBodyNode(PallasNode):
         if self._pipeline.calibrator is not None and not wrong:
             self.say(self._pipeline.calibrator.problem, key="calibration")
         if self._seeking:
-            problem = self._pipeline.what_hinders() or "no sample arrived"
+            problem = self._pipeline.calibration_problem() or "no sample arrived"
             self._report_progress(problem)
             if self._out_of_patience():
                 self._stop_seeking(PallasError(f"no calibration in time: {problem}"))
@@ -248,12 +252,12 @@ class PallasBodyNode(PallasNode):
             self._sought.set_result(found)
 
     def _save(self, found: Calibration, path: Path) -> None:
-        """Save a calibration; it stays in force if that fails."""
+        """Save a calibration; it stays in use if that fails."""
         self._unsaved = ""
         try:
             found.save(path)
         except (PallasError, OSError) as error:
-            self._unsaved = f"the calibration is in force, but cannot be saved: {error}"
+            self._unsaved = f"the calibration is in use, but cannot be saved: {error}"
             self.get_logger().error(self._unsaved)
 
     async def _calibrate(self, request: Any, response: Any) -> Any:
@@ -320,7 +324,7 @@ class PallasBodyNode(PallasNode):
             folder.check_free(request.file)
         if request.procedure == "load":
             newest = self._newest()
-            self._pipeline.put_in_force(folder.load(request.file), newest, arrived=True)
+            self._pipeline.apply_calibration(folder.load(request.file), newest, arrived=True)
         elif request.procedure == "rest" and self._pipeline.foreign:
             # the mounting is kept from the current calibration, which belongs to other sensors
             raise PallasError(self._pipeline.foreign)
@@ -360,7 +364,7 @@ class PallasBodyNode(PallasNode):
             raise PallasError("the node is not active: activate it first")
         turns = self._pipeline.reset_heading(request.site, request.stance)
         response.success = True
-        response.message = in_words(turns)
+        response.message = describe_turns(turns)
         response.sites = list(turns)
         response.turned = [turn.angle for turn in turns.values()]
         return response

@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 
 from pallas_ros.bags import BagMessage, BagWriter, Qos
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import SITES, TOPIC_IMU
+from pallas_ros.body.names import ALL_SITES, TOPIC_IMU
 from pallas_ros.graph.measurement import LOST
 from pallas_ros.messages.types import message_class
 from pallas_ros.ros.health import PUBLISHERS, TAPS
@@ -24,10 +24,11 @@ DISCOVER_S = 0.25
 _RESENT_NS = 2_000_000_000
 """Maximum delay of a message overtaken by others; a larger step back means the clock was set."""
 DEPTH = 1000  # queue depth per topic between two polls
-EXPECTED = {TOPIC_IMU.format(site=site): "sensor_msgs/msg/Imu" for site in SITES}
+EXPECTED = {TOPIC_IMU.format(site=site): "sensor_msgs/msg/Imu" for site in ALL_SITES}
 """Subscribed before any publisher exists, so that the first sample is in the bag: calibration uses
-the first seconds.
+the first seconds. The bag contains those that have a sample.
 """
+_SAMPLES = Qos(reliable=False)
 
 
 class Taps:
@@ -203,7 +204,8 @@ class RecorderNode(PallasNode):
         )
         self._taps = Taps(self.context, name=self.get_name())
         for topic, msgtype in EXPECTED.items():
-            self._open(topic, msgtype, Qos(reliable=False))
+            if self._wanted(topic):
+                self._taps.open(topic, msgtype, _SAMPLES)
         self._discover()
         self.every(POLL_S, self._record)
         self.every(DISCOVER_S, self._discover)
@@ -299,6 +301,7 @@ class RecorderNode(PallasNode):
         sim_now = self.now() if self.get_parameter("use_sim_time").value else 0
         try:
             for message in self._taps.take():
+                self._bag.add_topic(message.topic, message.msgtype, _SAMPLES)  # if it is the first
                 self._bag.write(message.topic, sim_now or message.stamp, message.data)
             self._bag.flush_if_due()
         except PallasError as error:

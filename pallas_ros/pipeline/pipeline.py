@@ -1,4 +1,4 @@
-"""From samples to bodies: shared by `pallas` node and `pallas process`, for equal results."""
+"""From samples to bodies: shared by `pallas_node` and `pallas process`, for equal results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,6 +9,7 @@ import numpy as np
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import DEFAULT_BODY_ID, EXTRA_SITES, SITES
+from pallas_ros.body.rotations import Array
 from pallas_ros.files.yaml_text import parse_yaml
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.heading import HeadingDrift
@@ -95,6 +96,8 @@ class Pipeline:
         self._body_id = body_id
         self._heading = heading
         self._uncalibrated: set[str] = set()  # optional sensors missing from the calibration
+        if self.calibration is not None:
+            self._synchroniser.use(self.calibration.sites)
 
     def push(self, site: str, sample: ImuSample) -> list[BodyFrame]:
         """Process one raw sample and return the bodies it completes, oldest first.
@@ -110,7 +113,7 @@ class Pipeline:
             found = self.calibrator.push(site, sample)
             if found is not None:
                 found_here = self.calibrator.mounts
-                self.put_in_force(found, sample.stamp, arrived=True)
+                self.apply_calibration(found, sample.stamp, arrived=True)
                 self._found_here = found_here
                 self.connected(self.sensors)
         if self.calibration is None or self.foreign or not self._in_force(sample.stamp):
@@ -192,22 +195,25 @@ class Pipeline:
         calibration = self.calibration
         if frame is None or calibration is None:
             raise PallasError("no bodies yet: calibrate first")
-        seen = {s: frame.orientation[i] for i, s in enumerate(SITES) if frame.valid[i]}
+        seen = _seen(frame)
         turns = heading_turns(seen, site, stance)
         corrected = dict(zip(SITES, frame.heading_drift.tolist()))
         sites = dict(calibration.sites)
         for name, turn in turns.items():
-            offset = wrap(sites[name].heading_offset + corrected[name] + turn.angle)
+            offset = wrap(sites[name].heading_offset + corrected.get(name, 0.0) + turn.angle)
             sites[name] = replace(sites[name], heading_offset=offset)
-        for name in set(sites) - set(SITES) if not site else ():  # they turn with the waist
+        # those whose heading is unknown turn with the waist
+        for name in set(sites) - set(turns) if not site else ():
             offset = wrap(sites[name].heading_offset + turns["pelvis"].angle)
             sites[name] = replace(sites[name], heading_offset=offset)
         found_here = self._found_here
-        self.put_in_force(replace(calibration, sites=sites), frame.newest_input, arrived=True)
+        self.apply_calibration(replace(calibration, sites=sites), frame.newest_input, arrived=True)
         self._found_here = found_here
         return turns
 
-    def put_in_force(self, calibration: Calibration, stamp: int, *, arrived: bool = False) -> None:
+    def apply_calibration(
+        self, calibration: Calibration, stamp: int, *, arrived: bool = False
+    ) -> None:
         """Use ``calibration`` for samples stamped after ``stamp`` (ns), with a full reset there.
 
         ``arrived``: a sample with this stamp has arrived, so that much older ones mean that the
@@ -222,6 +228,7 @@ class Pipeline:
         calibration.check_sensors(self.sensors)
         turned = _turned(self.calibration, calibration) if not self.foreign else None
         self.calibration = calibration
+        self._synchroniser.use(calibration.sites)
         self.from_stamp = stamp
         self.calibrator = None
         self.foreign = ""
@@ -234,6 +241,8 @@ class Pipeline:
         self._synchroniser.reset()
         if self._heading is not None:
             self._heading.forget(turned)
+
+    """Former name of `apply_calibration`, kept for one release."""
 
     def _restart(self) -> None:
         self._steps = 0
@@ -259,7 +268,7 @@ class Pipeline:
         sensors = self.intake.remarks()
         return foreign + sensors + seeking + self._synchroniser.remarks() + drifted + unused
 
-    def what_hinders(self) -> str:
+    def calibration_problem(self) -> str:
         """Return why the calibration in progress does not succeed; "" if unknown.
 
         This is the wearer's mistake, not the most recent observation.
@@ -269,10 +278,10 @@ class Pipeline:
             reasons = self.calibrator.mistakes[:1] or [self.calibrator.problem]
         return "; ".join(reasons)
 
-    def why_nothing(self) -> str:
+    def no_body_reason(self) -> str:
         """Return why the samples so far gave no body."""
         if self.calibration is None and self.calibrator is not None:
-            return self.what_hinders() or "no calibration was found"
+            return self.calibration_problem() or "no calibration was found"
         reasons = self.intake.report(_MOST) or ([self.foreign] if self.foreign else [])
         return "; ".join(
             reasons or self.intake.report() or ["the sensors never sent samples at the same time"]
@@ -316,6 +325,15 @@ class Pipeline:
                 body.remarks = (*body.remarks, *remarks)
             bodies.append(body)
         return bodies
+
+
+def _seen(frame: ImuFrame) -> dict[str, Array]:
+    """Return site -> orientation (4,) of the sites with samples."""
+    seen = {s: frame.orientation[i] for i, s in enumerate(SITES) if frame.valid[i]}
+    if frame.extra is not None:
+        extra = frame.extra
+        seen |= {s: extra.orientation[i] for i, s in enumerate(extra.sites) if extra.valid[i]}
+    return seen
 
 
 def _turned(before: Calibration | None, after: Calibration) -> list[str] | None:

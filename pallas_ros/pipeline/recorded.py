@@ -47,7 +47,7 @@ class Source:
         damage: known defects of the recording, available after reading it.
         lost: number of frames missing from the bag, as far as it was read.
         extra_sites: optional sensors in use.
-        why_nothing: message for the case that no body results.
+        no_body_reason: message for the case that no body results.
         refused: rejected sensor samples with reasons, available after reading all.
         meaningless: those of them that make every body wrong.
         estimated: sites whose orientation was estimated.
@@ -61,7 +61,7 @@ class Source:
     lost: int = 0
     damage: Callable[[], str] = str
     extra_sites: tuple[str, ...] = ()
-    why_nothing: str = "the sensors never sent samples at the same time"
+    no_body_reason: str = "the sensors never sent samples at the same time"
     refused: list[str] = field(default_factory=list)
     meaningless: list[str] = field(default_factory=list)
     estimated: list[str] = field(default_factory=list)
@@ -78,9 +78,9 @@ def open_source(
     Args:
         path: an IMU recording, or a bag.
         topics: for a bag: site -> topic, if not /imu/<site>; for a folder of CSV files:
-            site -> sensor.
+            site -> sensor. Optional sites in it are used.
         as_is: see `load_recording`.
-        extra_sites: optional sensors to use; ``["all"]``: all that are recorded.
+        extra_sites: further optional sensors to use; ``["all"]``: all that are recorded.
 
     Raises:
         PallasError: it is not a recording.
@@ -101,12 +101,15 @@ def open_source(
             extra_sites=recording.sites[len(SITES) :],
         )
     if is_logger_folder(path):
-        samples, duration = read_logger_folder(path, topics)
-        return Source(iter(samples), [], duration)
+        samples, duration = read_logger_folder(path, topics, extra_sites)
+        found = {site for site, _ in samples}
+        extra = tuple(site for site in EXTRA_SITES if site in found)
+        return Source(iter(samples), [], duration, extra_sites=extra)
     bag = Bag(path)
     there = [site for site in EXTRA_SITES if TOPIC_IMU.format(site=site) in bag.topics]
     wanted = there if list(extra_sites) == [ALL] else extra_sites
-    sites = worn_sites((*SITES, *wanted))
+    given = [site for site in EXTRA_SITES if site in (topics or {})]
+    sites = worn_sites(tuple(dict.fromkeys((*SITES, *wanted, *given))))
     worn = worn_topics(bag, topics or {}, sites)
     calibrations = (
         [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)]
@@ -211,9 +214,9 @@ def process(
             pipeline.intake.unreadable(site)
             continue
         while waiting and sample.stamp > waiting[0][1]:
-            pipeline.put_in_force(*waiting.pop(0))
+            pipeline.apply_calibration(*waiting.pop(0))
         yield from pipeline.push(site, sample)
-    source.why_nothing = pipeline.why_nothing()
+    source.no_body_reason = pipeline.no_body_reason()
     source.refused = pipeline.intake.report()
     source.meaningless = pipeline.intake.meaningless()
     source.estimated = pipeline.intake.estimated()

@@ -24,7 +24,7 @@ _PARAMETERS = described("pallas_node")
 
 @dataclass(frozen=True)
 class PipelineSettings:
-    """Parameters of the `pallas` node that are also options of `pallas process`.
+    """Parameters of `pallas_node` that are also options of `pallas process`.
 
     `config/parameters/pallas_node.yaml` describes them and has their defaults.
     """

@@ -1,10 +1,10 @@
-"""Filter bodies by publisher and rate before they are deserialised."""
+"""Filter messages by publisher and rate before they are deserialised."""
 
 from functools import partial
 from typing import Any, Final
 
 from pallas_ros.body.names import MODEL_RATE_HZ
-from pallas_ros.body.presence import MOST_BODIES
+from pallas_ros.body.presence import MOST_BODIES, id_of_publisher
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit
 from pallas_ros.ros.matching import publisher_names
 
@@ -12,8 +12,27 @@ BODIES_HZ: Final = 4 * MODEL_RATE_HZ * MOST_BODIES
 """Highest rate of bodies per publisher, for all people together."""
 
 
-def body_intake(node: Any, topic: str, expected: str) -> Intake:
+class BodyIntake(Intake):
+    """Intake that renames the bodies of a later publisher of its topic.
+
+    A publisher that replaces another may show another person, or its own count of ids. Under a new
+    id its bodies move the arm only after another engage.
+    """
+
+    def __init__(self, publisher: OnePublisher) -> None:
+        """Accept the messages of ``publisher``, at most at `BODIES_HZ`."""
+        super().__init__(RateLimit(BODIES_HZ), publisher)
+        self._one = publisher
+
+    def own_id(self, body_id: str) -> str:
+        """The id of a body of the accepted publisher, under which it is passed on."""
+        return id_of_publisher(body_id, self._one.number)
+
+
+def body_intake(node: Any, topic: str, expected: str) -> BodyIntake:
     """Accept one publisher of ``topic`` at a time, at most at `BODIES_HZ`.
+
+    A node keeps it when it is configured again, so that no publisher is forgotten.
 
     Args:
         node: the ROS node that subscribes.
@@ -21,11 +40,18 @@ def body_intake(node: Any, topic: str, expected: str) -> Intake:
         expected: name of the publishing node; empty to keep the first publisher until it is silent.
     """
     names = partial(publisher_names, node, topic)
-    publisher = OnePublisher(names, lambda: True, expected, until_silent=True)
-    return Intake(RateLimit(BODIES_HZ), publisher)
+    return BodyIntake(OnePublisher(names, lambda: True, expected, until_silent=True))
 
 
-def strangers_remark(intake: Intake, topic: str) -> str:
-    """A sentence about bodies of other publishers rejected since the last call; empty if none."""
-    count = intake.strangers()
-    return f"{count} bodies of another publisher of {topic} were rejected: stop it" if count else ""
+def sensor_intake(rate: float) -> Intake:
+    """Accept one publisher of a sensor's topic at a time, at most at ``rate`` Hz."""
+    return Intake(RateLimit(rate), OnePublisher(dict, lambda: True, until_silent=True))
+
+
+def strangers_remark(intake: Intake, topic: str, what: str = "bodies") -> str:
+    """A sentence about messages of other publishers rejected since the last call; empty if none.
+
+    ``what`` is the plural of what the topic carries.
+    """
+    count = intake.newly_rejected()
+    return f"{count} {what} of another publisher of {topic} were rejected: stop it" if count else ""

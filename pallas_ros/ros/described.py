@@ -114,7 +114,7 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
         name=parameter.name,
         description=parameter.description,
-        additional_constraints=parameter.wants(),
+        additional_constraints=parameter.valid_values(),
         read_only=False,
     )
     if parameter.range is not None and parameter.type == "float":

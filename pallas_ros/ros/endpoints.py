@@ -14,7 +14,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
 
-from pallas_ros.ros.matching import unheard, unserved
+from pallas_ros.ros.matching import publisher_mismatch, subscriber_mismatch
 
 
 class EndpointNode(LifecycleNode):  # type: ignore[misc]
@@ -54,12 +54,14 @@ class EndpointNode(LifecycleNode):  # type: ignore[misc]
             if self.count_subscribers(topic) > publisher.get_subscription_count():
                 there = self.get_subscriptions_info_by_topic(topic)
                 kind = _type_name(publisher.msg_type)
-                found[topic] = unserved(topic, there, kind, publisher.qos_profile)
+                found[topic] = subscriber_mismatch(topic, there, kind, publisher.qos_profile)
         for topic, own in subscriptions.items():
             if self.count_publishers(topic) > min(each.get_publisher_count() for each in own):
                 there = self.get_publishers_info_by_topic(topic)
                 kind = _type_name(own[0].msg_type)
-                found[topic] = unheard(topic, there, kind, [each.qos_profile for each in own])
+                found[topic] = publisher_mismatch(
+                    topic, there, kind, [each.qos_profile for each in own]
+                )
         return {topic: sentence for topic, sentence in found.items() if sentence}
 
 

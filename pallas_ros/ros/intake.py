@@ -51,6 +51,9 @@ class OnePublisher:
     With an ``expected`` name only nodes of that name are accepted, and a restarted one may take
     over after the previous one went silent. Names can be forged; only SROS2 prevents that. An empty
     gid is that of an unknown publisher: all publishers of the topic must then have the name.
+
+    Attributes:
+        number: of the accepted publisher, from 1; each replacement counts. 0 before the first.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class OnePublisher:
         self._last_lookup = -_NS
         self._chosen: str | None = None
         self._last_message = 0
+        self.number = 0
 
     def admits(self, gid: str, now: int) -> bool:
         """Whether to accept a message of the publisher that arrived at ``now`` (ns, monotonic)."""
@@ -85,6 +89,7 @@ class OnePublisher:
             if self._chosen is not None and self._locked() and not silent:
                 return False
             self._chosen = gid
+            self.number += 1
         self._last_message = now
         return True
 
@@ -114,7 +119,7 @@ class Intake:
         self.flooded = self.unexpected = 0
         self._reported = 0
 
-    def strangers(self) -> int:
+    def newly_rejected(self) -> int:
         """Messages of other publishers that were rejected since the last call."""
         count = self.unexpected - self._reported
         self._reported = self.unexpected

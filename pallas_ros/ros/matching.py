@@ -47,7 +47,7 @@ def publisher_names(node: Any, topic: str) -> dict[str, str]:
     return {gid_of(info): full_name(info) for info in node.get_publishers_info_by_topic(topic)}
 
 
-def hears(info: Any, type_name: str, profiles: Iterable[QoSProfile]) -> bool:
+def is_compatible(info: Any, type_name: str, profiles: Iterable[QoSProfile]) -> bool:
     """Whether a publisher matches a subscription of this type with one of these ``profiles``."""
     return info.topic_type == type_name and any(
         qos_check_compatible(info.qos_profile, profile)[0] != QoSCompatibility.ERROR
@@ -55,7 +55,7 @@ def hears(info: Any, type_name: str, profiles: Iterable[QoSProfile]) -> bool:
     )
 
 
-def unheard(
+def publisher_mismatch(
     topic: str, publishers: Iterable[Any], type_name: str, profiles: Iterable[QoSProfile]
 ) -> str:
     """Describe in one sentence why publishers of a topic do not match; empty if all do."""
@@ -65,15 +65,15 @@ def unheard(
                 f"{topic}: '{full_name(info)[:60]}' publishes {info.topic_type[:60]}, "
                 f"but {type_name} is expected"
             )
-        if not hears(info, type_name, profiles):
+        if not is_compatible(info, type_name, profiles):
             return (
-                f"{topic}: what '{full_name(info)[:60]}' publishes does not arrive "
+                f"{topic}: messages from '{full_name(info)[:60]}' are not received "
                 "(its QoS does not match); make it reliable"
             )
     return ""
 
 
-def unlatched(topic: str, publishers: Iterable[Any]) -> str:
+def latching_mismatch(topic: str, publishers: Iterable[Any]) -> str:
     """Describe in one sentence which publisher's latched messages never arrive; empty if all do.
 
     DDS delivers messages from before the connection to reliable publishers' subscribers only.
@@ -83,13 +83,15 @@ def unlatched(topic: str, publishers: Iterable[Any]) -> str:
         latches = offer.durability == DurabilityPolicy.TRANSIENT_LOCAL
         if latches and offer.reliability == ReliabilityPolicy.BEST_EFFORT:
             return (
-                f"{topic}: what '{full_name(info)[:60]}' has latched does not arrive "
+                f"{topic}: latched messages from '{full_name(info)[:60]}' are not received "
                 "(it is best effort); make it reliable"
             )
     return ""
 
 
-def unserved(topic: str, subscriptions: Iterable[Any], type_name: str, profile: QoSProfile) -> str:
+def subscriber_mismatch(
+    topic: str, subscriptions: Iterable[Any], type_name: str, profile: QoSProfile
+) -> str:
     """Describe in one sentence why subscriptions of a topic do not match a publisher of this type
     with this ``profile``; empty if all do.
     """
@@ -101,7 +103,7 @@ def unserved(topic: str, subscriptions: Iterable[Any], type_name: str, profile: 
             )
         if qos_check_compatible(profile, info.qos_profile)[0] == QoSCompatibility.ERROR:
             return (
-                f"{topic}: what is published does not reach '{full_name(info)[:60]}' "
+                f"{topic}: messages do not reach '{full_name(info)[:60]}' "
                 "(its QoS does not match); make it best effort and volatile"
             )
     return ""

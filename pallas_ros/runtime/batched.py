@@ -1,4 +1,4 @@
-"""A model without state that is asked for any number of rows, from any thread."""
+"""A stateless model that evaluates any number of rows, from any thread."""
 
 import threading
 from collections.abc import Mapping, Sequence

@@ -6,6 +6,7 @@ inputs and outputs are the data. The first axis of each tensor is the batch, sym
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ STATE = "state_"
 NEXT = "next_"
 MAX_BYTES = 500_000_000
 """ONNX Runtime needs several times as much memory; the released models are below 20 MB."""
+MAX_NUMBERS = 10_000_000
+"""Largest input, output or state of one body; those of the released models are below 100,000."""
 UNSIGNED = "0" * 64
 """Placeholder for the file's own hash while that is computed."""
 
@@ -228,6 +231,11 @@ def _shapes(path: Path, tensors: list[Any]) -> dict[str, Shape]:
             raise PallasError(
                 f"model file {path}: '{tensor.name}' has shape {tensor.shape}, expected"
                 f" ({BATCH_AXIS}, fixed sizes); export it again"
+            )
+        if math.prod(rest) > MAX_NUMBERS:
+            raise PallasError(
+                f"model file {path}: '{tensor.name}' has shape {tensor.shape}, more than"
+                f" {MAX_NUMBERS} numbers for each body; export it again"
             )
         shapes[tensor.name] = (batch if isinstance(batch, int) else -1, *rest)
     return shapes

@@ -1,4 +1,4 @@
-"""Where a process that does not end is: it answers a signal with the stack of its main thread."""
+"""Locate where a process hangs: it answers a signal with the stack of its main thread."""
 
 import contextlib
 import faulthandler

@@ -38,7 +38,7 @@ from pallas_ros.train.measures import (
 from pallas_ros.train.pictures import strips
 from pallas_ros.train.running import evaluate_running
 
-HELP = "Evaluate on seen, unseen and real motion, with baselines and ablations."
+HELP = "Evaluate the body network on seen, unseen and real motion, with baselines and ablations."
 
 CHUNK = 240
 

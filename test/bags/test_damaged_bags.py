@@ -96,6 +96,60 @@ def test_a_repair_that_fails_leaves_the_bag_as_it_was(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["bag", "long"]
 
 
+def damaged_and_its_contents(path: Path) -> dict[str, bytes]:
+    """Write a bag that is to be rewritten, and return its files."""
+    write_texts(path)
+    file = path / f"{path.name}_0.mcap"
+    file.write_bytes(file.read_bytes()[:-3000])
+    return {entry.name: entry.read_bytes() for entry in path.iterdir()}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("no space left")])
+def test_a_repair_that_is_interrupted_puts_the_bag_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    path = tmp_path / "bag"
+    before = damaged_and_its_contents(path)
+    rename = os.rename
+    calls = []
+
+    def interrupted(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == 2:
+            raise error
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises((KeyboardInterrupt, PallasError)):
+        repair(path)
+    assert {entry.name: entry.read_bytes() for entry in path.iterdir()} == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bag"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("no access")])
+def test_a_bag_that_cannot_be_put_back_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    path = tmp_path / "bag"
+    before = damaged_and_its_contents(path)
+    rename = os.rename
+    calls = []
+
+    def failing(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) > 1:
+            raise error
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises((KeyboardInterrupt, PallasError)) as failed:
+        repair(path)
+    (left,) = tmp_path.glob(".bag.*/bag/original")
+    assert {entry.name: entry.read_bytes() for entry in left.iterdir()} == before
+    if isinstance(failed.value, PallasError):
+        assert f"the bag is now {left}" in str(failed.value)
+
+
 @pytest.fixture(scope="module")
 def good_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """An intact bag file of each kind, as bytes."""

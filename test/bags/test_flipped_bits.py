@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import sqlite3
+import struct
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,64 @@ def test_reading_continues_after_a_damaged_page_of_sqlite3(tmp_path: Path) -> No
     assert Bag(tmp_path / "bag").check() == ""
     with sqlite3.connect(tmp_path / "bag" / "bag_0.db3") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+INDEX_LEAF = 0x0A
+TABLE_LEAF = 0x0D
+
+
+def place_in(data: bytes, kind: int, stamp: int) -> int:
+    """Return where a timestamp is stored in the pages of a kind of a sqlite3 file."""
+    wanted = struct.pack(">q", stamp)[2:]  # sqlite3 stores these in 6 bytes
+    at = data.index(wanted)
+    while data[at // 4096 * 4096] != kind:
+        at = data.index(wanted, at + 1)
+    return at
+
+
+def test_a_wrong_key_in_the_index_of_sqlite3_costs_nothing(tmp_path: Path) -> None:
+    write_texts(tmp_path / "bag", 4000, storage="sqlite3")
+    file = tmp_path / "bag" / "bag_0.db3"
+    whole = read(tmp_path / "bag")
+    assert len(whole) == 4000
+    data = bytearray(file.read_bytes())
+    data[place_in(data, INDEX_LEAF, whole[1999].stamp) + 7] ^= 4  # the row's number
+    file.write_bytes(data)
+    bag = Bag(tmp_path / "bag")
+    assert list(bag.messages()) == whole
+    part = list(bag.messages({"/odd"}, start=whole[1990].stamp, stop=whole[2010].stamp))
+    assert part == [message for message in whole[1990:2010] if message.topic == "/odd"]
+    assert bag.count == 4000
+    assert "timestamp_idx" in bag.check()
+    assert repair(tmp_path / "bag").messages == 4000
+    assert read(tmp_path / "bag") == whole
+    assert Bag(tmp_path / "bag").check() == ""
+
+
+def test_a_wrong_end_in_the_index_of_sqlite3_does_not_change_the_span(tmp_path: Path) -> None:
+    write_texts(tmp_path / "bag", 4000, storage="sqlite3")
+    file = tmp_path / "bag" / "bag_0.db3"
+    before = Bag(tmp_path / "bag")
+    data = bytearray(file.read_bytes())
+    data[place_in(data, INDEX_LEAF, before.last)] ^= 0x40
+    file.write_bytes(data)
+    assert Bag(tmp_path / "bag").first == before.first
+    assert Bag(tmp_path / "bag").last == before.last
+
+
+@pytest.mark.parametrize("bit", [0, 2])
+def test_a_wrong_key_of_a_row_of_sqlite3_costs_nothing(tmp_path: Path, bit: int) -> None:
+    write_texts(tmp_path / "bag", 4000, storage="sqlite3")
+    file = tmp_path / "bag" / "bag_0.db3"
+    whole = read(tmp_path / "bag")
+    data = bytearray(file.read_bytes())
+    number = bytes((0x80 | 2000 >> 7, 2000 & 0x7F))
+    row = data.rindex(number, 0, place_in(data, TABLE_LEAF, whole[1999].stamp))
+    data[row] ^= 1 << bit
+    file.write_bytes(data)
+    bag = Bag(tmp_path / "bag")
+    assert list(bag.messages()) == whole
+    assert "not where its key belongs" in bag.damage
 
 
 def test_every_kind_of_whole_bag_is_called_whole(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from bag_samples import read_texts, write_texts
 
 from pallas_ros.bags import Bag, repair
+from pallas_ros.bags.metadata_file import read_metadata
 from pallas_ros.body.errors import PallasError
 from pallas_ros.view.page import read_written
 
@@ -47,6 +49,19 @@ def test_an_endless_device_in_place_of_the_metadata_is_not_copied(tmp_path: Path
     (tmp_path / "bag" / "metadata.yaml").symlink_to("/dev/zero")
     repair(tmp_path / "bag")
     assert read_texts(tmp_path / "bag") == texts
+
+
+@pytest.mark.parametrize("line", ["", " ", "  message_count: 1 x", "  relative_file_paths:"])
+def test_metadata_of_many_lines_is_read_in_proportion_to_its_size(
+    tmp_path: Path, line: str
+) -> None:
+    text = "rosbag2_bagfile_information:\n" + f"{line}\n" * ((1 << 20) // (len(line) + 1))
+    (tmp_path / "metadata.yaml").write_text(text + "  compression_mode: FILE\n")
+    begun = time.process_time()
+    found = read_metadata(tmp_path)
+    assert time.process_time() - begun < 2
+    assert found is not None
+    assert found.compression_mode == "file"
 
 
 def test_a_pipe_in_place_of_a_page_does_not_block(tmp_path: Path) -> None:

@@ -98,6 +98,33 @@ def test_published_messages_are_in_the_bag(node: Any, tmp_path: Path) -> None:
     assert stamps == sorted(stamps)
 
 
+@pytest.mark.parametrize("site", ["neck", "head"])
+def test_the_first_sample_of_a_sensor_is_in_the_bag_and_no_empty_topic(
+    node: Any, tmp_path: Path, site: str
+) -> None:
+    from rclpy.parameter import Parameter
+    from sensor_msgs.msg import Imu
+
+    from pallas_ros.nodes.recorder import RecorderNode
+    from pallas_ros.ros.qos import SENSOR
+
+    path = Parameter("path", value=str(tmp_path / "bag"))
+    recorder = RecorderNode(parameter_overrides=[path])
+    recorder.bring("configure")
+    recorder.bring("activate")
+    topic = f"/imu/{site}"
+    try:
+        imu = node.create_publisher(Imu, topic, SENSOR)
+        until(imu.get_subscription_count)  # the recorder is not spun: it discovers nothing
+        imu.publish(Imu())
+        until(lambda: recorder._record() or recorder.bag.count)
+        assert set(recorder.bag.topics) & {"/imu/neck", "/imu/head", "/imu/pelvis"} == {topic}
+    finally:
+        recorder.stop()
+        recorder.destroy_node()
+    assert len([*Bag(tmp_path / "bag").read(topic)]) == 1
+
+
 def test_a_recorder_that_is_killed_loses_a_second_at_most(node: Any, tmp_path: Path) -> None:
     from std_msgs.msg import String
 

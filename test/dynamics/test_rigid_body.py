@@ -181,7 +181,7 @@ def test_remarks_say_how_the_motion_was_processed() -> None:
     assert forces(motion).remarks == []
     motion.positions[60:63] = np.nan
     for found in (forces(motion), analyse_network(motion, human(), resource(MODEL))):
-        assert found.remarks == ["short gaps of 0.05 s in all are interpolated"]
+        assert found.remarks == ["short gaps (0.05 s in total) are interpolated"]
     slow = Motion(10.0, motion.positions[:40], motion.rotations[:40])
     (remark,) = forces(slow).remarks
     assert "not filtered, because its rate of 10 Hz is too low for a cutoff of 6 Hz" in remark

@@ -79,7 +79,7 @@ def test_the_recorded_calibration_gives_equal_frames_for_any_order_of_sites(
     assert stamp == pipeline.from_stamp
     again = Recorder()
     replay = Pipeline(TPoseCalibrator(), Synchroniser(), again)
-    replay.put_in_force(calibration, stamp)
+    replay.apply_calibration(calibration, stamp)
     feed(replay, sorted(samples, key=lambda entry: (entry[1].stamp, SITES.index(entry[0]))))
     mine, theirs = ({frame.stamp: frame for frame in run.frames} for run in (live, again))
     assert min(mine) == min(theirs)
@@ -108,7 +108,7 @@ def test_samples_without_orientation_are_counted_with_the_reason() -> None:
         assert not pipeline.push("neck", ImuSample(k + 1, None, np.array([0.0, 0.0, 9.81])))
     assert pipeline.dropped()["neck: no orientation"] == 5
     assert "neck: 5 of 5 samples refused: there is no orientation" in pipeline.remarks()[0]
-    assert pipeline.why_nothing() == pipeline.remarks()[0]
+    assert pipeline.no_body_reason() == pipeline.remarks()[0]
 
 
 def test_a_mistake_in_the_pose_is_reported_instead_of_the_last_observation(
@@ -122,7 +122,7 @@ def test_a_mistake_in_the_pose_is_reported_instead_of_the_last_observation(
             force = rotations.rotate(flip, sample.acceleration)
             sample = ImuSample(sample.stamp, turned, force)
         pipeline.push(site, sample)
-    assert "left_wrist: the sensor is upside down" in pipeline.why_nothing()
+    assert "left_wrist: the sensor is upside down" in pipeline.no_body_reason()
 
 
 def test_segments_are_words_of_name_and_metres() -> None:

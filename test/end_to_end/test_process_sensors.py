@@ -13,6 +13,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 
 from pallas_ros import cli
 from pallas_ros.bags import BagWriter
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import load_motion, save_npz
 from pallas_ros.body.names import JOINT_INDEX, SITES
 from pallas_ros.imu.calibration import Calibration
@@ -75,6 +76,24 @@ def test_topics_of_any_name(
     status, said = run(capsys, str(bag), str(tmp_path / "m.npz"), *words)
     assert status == 0, said
     assert len(load_motion(tmp_path / "m.npz")) > 200
+
+
+@pytest.mark.parametrize("extra", [[], ["all"], ["left_shin"]])
+def test_topics_of_optional_sensors_are_used(
+    extra: list[str], samples: Samples, tmp_path: Path
+) -> None:
+    topics = {**{site: f"/imu/{site}" for site in SITES}, "left_shin": "/imu5/data"}
+    shin = [("left_shin", sample) for site, sample in samples if site == "pelvis"]
+    with BagWriter(tmp_path / "bag") as writer:
+        for topic in topics.values():
+            writer.add_topic(topic, "sensor_msgs/msg/Imu")
+        for site, sample in samples + shin:
+            writer.write(topics[site], sample.stamp, imu_to_bytes(sample, "imu"))
+    source = open_source(tmp_path / "bag", {"left_shin": "/imu5/data"}, extra_sites=extra)
+    assert source.extra_sites == ("left_shin",)
+    assert {site for site, _ in source.samples} == {*SITES, "left_shin"}
+    with pytest.raises(PallasError, match="no IMU messages on /nowhere"):
+        open_source(tmp_path / "bag", {"left_shin": "/nowhere"}, extra_sites=extra)
 
 
 def test_the_topics_there_are_and_the_option_are_named(

@@ -5,8 +5,9 @@ import os
 import time
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree.ElementTree import TreeBuilder
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from pallas_ros.core.resources import resource
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.npz import load_npz
 from pallas_ros.files.opening import read_bytes, read_text
-from pallas_ros.files.xml_text import parse_xml
+from pallas_ros.files.xml_text import MAX_BYTES, parse_xml, walk_xml
 from pallas_ros.files.yaml_text import load_mapping, parse_yaml
 
 
@@ -290,6 +291,31 @@ def test_xml_beyond_the_limits_is_refused(data: bytes, says: str):
         parse_xml(data, "my.urdf", "URDF")
 
 
+@pytest.mark.parametrize("start", ["<!--", "<a b='", "<?a ", "<a><b", "<a><![CDATA[x]]><!--"])
+def test_a_long_xml_token_is_refused_early(start: str):
+    """Expat searches for its end from its start with every part."""
+    given = 0
+
+    def parts() -> Iterator[bytes]:
+        nonlocal given
+        yield start.encode()
+        for _ in range(20):
+            given += 1
+            yield b"x" * (1 << 20)
+
+    with pytest.raises(PallasError, match="a tag or comment of more than 8 MB"):
+        walk_xml(parts(), "my.mvnx", "MVNX", TreeBuilder(), 100)
+    assert given < 12
+    with pytest.raises(PallasError, match="a tag or comment of more than 8 MB"):
+        parse_xml(start.encode() + b"x" * (MAX_BYTES - 100), "my.urdf", "URDF")
+
+
+@pytest.mark.parametrize("text", [b"x ", "\u00e4".encode(), b"<![CDATA[x]]>", b"&lt;"])
+def test_long_xml_text_is_read(text: bytes):
+    data = b"<a>" + text * (10_000_000 // len(text)) + b"</a>"
+    assert len(parse_xml(data, "my.dae", "mesh").text or "") >= 700_000
+
+
 def test_json_beyond_the_limits_is_refused():
     for text, says in (
         ("[" * 200_000, "nested too deep|not JSON"),
@@ -318,3 +344,11 @@ def test_messages_echo_little_and_stay_on_one_line():
     assert len(readable("word" * 5000)) <= LONGEST_VALUE
     assert len(readable("some words " * 5000)) <= 1500
     assert readable("two\nlines \x1b[31m") == "two lines \\x1b[31m"
+    assert str(PallasError(f"'x' is '{'v ' * 500_000}': no")).endswith("': no")
+
+
+@pytest.mark.parametrize("part", ["[", "{", "'", " '", ' "', "]", "[]", "a ", "\x1b", "\n", "/"])
+def test_a_message_of_a_megabyte_is_shortened_at_once(part: str):
+    begun = time.process_time()
+    assert len(readable("parameter 'x' is " + part * (1_000_000 // len(part)))) <= 1500
+    assert time.process_time() - begun < 2

@@ -4,6 +4,7 @@ them.
 
 import os
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,11 @@ LAUGHS = "".join(
         ),
         ("a.dae", COLLADA.replace("<p>0 1 2", "<p>0 1 -2").encode(), "not a number"),
         ("a.dae", b"<html/>", "outermost element is <html>"),
+        ("a.foo", COLLADA.encode(), "read from .stl, .obj and .dae"),
+        ("a.off", b"OFF\n150000000 1 0\n", "read from .stl, .obj and .dae"),
+        ("a.ply", b"ply\nformat ascii 1.0\n", "read from .stl, .obj and .dae"),
+        ("a.zip", b"PK\3\4", "read from .stl, .obj and .dae"),
+        ("a", b"v 0 0 0\n", "read from .stl, .obj and .dae"),
     ],
 )
 def test_bad_meshes_are_refused(name: str, data: bytes, says: str, tmp_path: Path):
@@ -165,6 +171,36 @@ def test_bad_meshes_are_refused(name: str, data: bytes, says: str, tmp_path: Pat
     (tmp_path / name).write_bytes(data)
     with pytest.raises(PallasError, match=says):
         check_mesh(tmp_path / name)
+
+
+def test_text_meshes_take_little_memory(tmp_path: Path):
+    """Lists of their words took 20 times their size."""
+    words = f"<float_array id='b'>{'0 ' * 1_000_000}</float_array>"
+    text = COLLADA.replace("<source", f"<source id='t'>{words}</source><source")
+    (tmp_path / "a.dae").write_text(text)
+    tracemalloc.start()
+    try:
+        check_mesh(tmp_path / "a.dae")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 15 * len(text) + (32 << 20)
+
+
+@pytest.mark.parametrize("name", ["a.obj", "a.dae", "a.stl"])
+def test_text_meshes_have_their_own_limit(name: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(b"solid x" + b" " * (33 << 20))
+    with pytest.raises(PallasError, match=r"too large|more than 32 MB"):
+        check_mesh(tmp_path / name)
+
+
+def test_the_points_of_an_obj_are_counted_while_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pallas_ros.files.mesh._MAX_POINTS", 1000)
+    (tmp_path / "a.obj").write_bytes(b"v 0 0 0\n" * 1001 + b"v 0 0 nan\n")
+    with pytest.raises(PallasError, match="more than 1000 points"):
+        check_mesh(tmp_path / "a.obj")
 
 
 def test_good_meshes_are_taken(tmp_path: Path):

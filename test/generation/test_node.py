@@ -25,6 +25,7 @@ from pallas_ros import cli
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.messages.encode import body_to_msg
+from pallas_ros.ros.matching import knows_publishers
 from pallas_ros.ros.run import make_executor
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -100,6 +101,14 @@ class Peer:
             "the operator leads"
             in self.result(self.ask(text="walk", duration=1.0, play=True)).message
         )
+        if knows_publishers():  # another publisher may show another person
+            self.client_node.destroy_publisher(bodies)
+            bodies = self.client_node.create_publisher(BodyPose, "/hpstm/body", 10)
+            self.until(lambda: self.node._intake.own_id("operator") == "operator_publisher2")
+            count = len(self.shown)
+            end = monotonic() + 0.3
+            self.until(lambda: monotonic() > end)
+            assert len(self.shown) == count
         assert self.call("hand_back").success
         self.until(lambda: self.shown[-1].remarks == ("generated", "at rest"))
         self.client_node.destroy_timer(timer)

@@ -1,5 +1,7 @@
 """Optional sensors: recordings, synchroniser, calibration, messages and network input."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,19 +11,23 @@ import pytest
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.frames import ImuFrame
+from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import EXTRA_SITES, SITES
 from pallas_ros.body.sites import PER_EXTRA, RETURN_FRAMES, worn_sites
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.guided import GuidedCalibrator
+from pallas_ros.imu.intake import Intake
 from pallas_ros.imu.known_pose import TPoseCalibrator
 from pallas_ros.imu.motions import calibration_motion, demo_motion
-from pallas_ros.imu.procedures import calibrator
+from pallas_ros.imu.procedures import Calibrator, calibrator
 from pallas_ros.imu.recording import load_recording
+from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 from pallas_ros.messages.decode import imu_frame_from_msg
+from pallas_ros.pipeline import Pipeline
 from pallas_ros.runtime.estimator import BodyEstimator
 
 SHINS = EXTRA_SITES[:2]
@@ -268,3 +274,210 @@ def test_the_driver_wants_a_port_for_each() -> None:
     assert driver.sites == WORN
     with pytest.raises(PallasError, match=r"4 ports are given: give one for each of .*right_shin"):
         ImuDriver(ports[:4], ["witmotion"], lambda site, sample: None, sites=WORN)
+
+
+Sensed = list[tuple[str, ImuSample]]
+
+
+def without(samples: Sensed, site: str, begin: float = 0.0, end: float = np.inf) -> Sensed:
+    """Leave out the samples of a site in an interval, s since the start."""
+    first = samples[0][1].stamp
+    return [
+        (at, sample)
+        for at, sample in samples
+        if at != site or not begin <= (sample.stamp - first) / 1e9 < end
+    ]
+
+
+def sought(seeker: Calibrator, samples: Sensed) -> Calibration:
+    """Return the calibration of these samples."""
+    for site, sample in samples:
+        found = seeker.push(site, sample)
+        if found is not None:
+            return found
+    raise AssertionError(seeker.problem)
+
+
+def still(seconds: float, sites: tuple[str, ...] = WORN) -> Sensed:
+    """Samples of a wearer who stands still in the T-pose."""
+    up = np.array([0.0, 0.0, GRAVITY])
+    return [
+        (site, ImuSample(10**9 + k * 10**7, rotations.IDENTITY, up, np.full(3, 0.01)))
+        for k in range(round(seconds * 100))
+        for site in sites
+    ]
+
+
+@pytest.mark.parametrize("dead_from", [0.0, 0.5])
+def test_a_silent_optional_sensor_is_left_out_of_the_calibration(dead_from: float) -> None:
+    found = sought(TPoseCalibrator(sites=WORN), without(still(8.0), "left_shin", dead_from))
+    assert tuple(found.sites) == (*SITES, "right_shin")
+    assert [w for w in found.warnings if "left_shin: silent" in w]
+
+
+def test_a_required_sensor_is_waited_for() -> None:
+    seeker = TPoseCalibrator(sites=WORN)
+    for site, sample in without(still(8.0), "neck"):
+        assert seeker.push(site, sample) is None
+    assert "waiting for neck" in seeker.problem
+
+
+def test_an_optional_sensor_that_starts_late_is_waited_for() -> None:
+    found = sought(TPoseCalibrator(sites=WORN), without(still(8.0), "left_shin", 0.0, 2.0))
+    assert tuple(found.sites) == WORN and not found.warnings
+
+
+def raising() -> Sensed:
+    """Samples of a wearer who holds the N-pose for 6 s and then the T-pose for 6 s."""
+    up = np.array([0.0, 0.0, GRAVITY])
+    samples: Sensed = []
+    for k in range(1350):
+        turn = np.array([np.radians(np.interp(k, [600, 750], [90, 0])), 0.0, 0.0])
+        bones = dict.fromkeys(WORN, rotations.IDENTITY) | {
+            "left_wrist": rotations.from_rotvec(-turn),
+            "right_wrist": rotations.from_rotvec(turn),
+        }
+        samples += [
+            (
+                site,
+                ImuSample(
+                    10**9 + k * 10**7, q, rotations.rotate(rotations.inverse(q), up), np.zeros(3)
+                ),
+            )
+            for site, q in bones.items()
+        ]
+    return samples
+
+
+@pytest.mark.parametrize("dead", [(0.0, np.inf), (6.5, np.inf), (0.0, 7.0)])
+def test_the_guided_procedure_leaves_out_a_sensor_that_is_silent(
+    dead: tuple[float, float],
+) -> None:
+    found = sought(calibrator("npose_tpose", sites=WORN), without(raising(), "left_shin", *dead))
+    assert tuple(found.sites) == (*SITES, "right_shin")
+    assert [w for w in found.warnings if "left_shin: silent" in w]
+
+
+def test_rest_refreshes_optional_sensors() -> None:
+    first = sought(TPoseCalibrator(sites=WORN), still(8.0))
+    first.sites["left_shin"].gyroscope_bias = np.zeros(3)
+    again = sought(calibrator("rest", current=first), still(8.0))
+    assert tuple(again.sites) == WORN and not again.warnings
+    np.testing.assert_allclose(again.sites["left_shin"].gyroscope_bias, 0.01)
+
+
+def test_rest_keeps_the_calibration_of_a_silent_optional_sensor() -> None:
+    first = sought(TPoseCalibrator(sites=WORN), still(8.0))
+    again = first
+    for _ in range(2):
+        again = sought(calibrator("rest", current=again), without(still(8.0), "left_shin"))
+    assert tuple(again.sites) == WORN
+    assert again.sites["left_shin"] == first.sites["left_shin"]
+    assert again.warnings == ["left_shin: silent, so its calibration was not refreshed"]
+    assert not sought(calibrator("rest", current=again), still(8.0)).warnings
+
+
+def functional(slips: str = "") -> tuple[Calibrator, Calibration | None]:
+    """Run the functional calibration; half of the rotation about z of the site ``slips`` is
+    missing in the turn.
+    """
+    sites = (*SITES, *EXTRA_SITES)
+    seeker = calibrator("functional", sites=sites)
+    for site, sample in VirtualSensors(SensorNoise.none(), sites=sites).samples(
+        calibration_motion()
+    ):
+        assert sample.orientation is not None
+        if site == slips and isinstance(seeker, GuidedCalibrator) and len(seeker.finished) == 5:
+            missing = -0.5 * float(rotations.turn_about_z(sample.orientation))
+            turned = rotations.multiply(rotations.about_z(missing), sample.orientation)
+            sample = replace(sample, orientation=turned)
+        found = seeker.push(site, sample)
+        if found is not None:
+            return seeker, found
+    return seeker, None
+
+
+def test_the_functional_procedure_says_which_headings_it_does_not_measure() -> None:
+    seeker, found = functional()
+    assert found is not None, seeker.problem
+    for site in EXTRA_SITES:
+        assert [w for w in found.warnings if w.startswith(f"{site}: its heading follows from")]
+    assert not [w for w in found.warnings if w.startswith(SITES)]
+
+
+@pytest.mark.parametrize("site", ["head", "left_shin"])
+def test_an_optional_sensor_that_slips_is_named(site: str) -> None:
+    seeker, found = functional(site)
+    assert found is None
+    assert re.search(f"{site}: turned .* the sensor slips", seeker.problem)
+
+
+def pushed(synchroniser: Synchroniser, samples: Sensed) -> list[ImuFrame]:
+    """Return the frames that these samples complete."""
+    at_rest = np.zeros(3)
+    out: list[ImuFrame] = []
+    for site, sample in samples:
+        out += synchroniser.push(site, sample.stamp, rotations.IDENTITY, at_rest)
+    return out
+
+
+@pytest.mark.parametrize("resets", [1, 2])
+@pytest.mark.parametrize("dead_from", [0.0, 1.0])
+def test_a_reset_does_not_wait_for_an_optional_sensor_that_was_silent(
+    dead_from: float, resets: int
+) -> None:
+    synchroniser = Synchroniser(sites=WORN)
+    samples = without(still(4.0), "left_shin", dead_from, 3.0)
+    half = next(i for i, (_, sample) in enumerate(samples) if sample.stamp >= 3 * 10**9)
+    before = pushed(synchroniser, samples[:half])
+    for _ in range(resets):
+        synchroniser.reset()
+    after = pushed(synchroniser, samples[half:])
+    assert after[0].stamp - before[-1].stamp < 5 * 10**7
+    extra = after[-1].extra
+    assert extra is not None and extra.valid.all()  # it is used again when it returns
+
+
+def test_a_reset_waits_for_an_optional_sensor_that_was_there() -> None:
+    synchroniser = Synchroniser(sites=WORN)
+    pushed(synchroniser, still(2.0))
+    synchroniser.reset()
+    assert not pushed(synchroniser, without(still(0.4), "left_shin"))
+
+
+class Upright:
+    """Replaces the estimator."""
+
+    def reset(self) -> None: ...
+
+    def step(self, frame: ImuFrame) -> BodyFrame:
+        none = np.zeros((22, 3))
+        upright = np.tile(rotations.IDENTITY, (22, 1))
+        known = np.ones(22, bool)
+        return BodyFrame(
+            frame.stamp, upright, none, None, known, np.ones(22), np.zeros(2), frame.newest_input
+        )
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_an_optional_sensor_that_is_not_calibrated_is_not_reported_as_silent(later: bool) -> None:
+    worn = Calibration.identity((*SITES, "right_shin"))
+    pipeline = Pipeline(
+        Calibration.identity(WORN) if later else worn,
+        Synchroniser(sites=WORN),
+        Upright(),
+        intake=Intake(sites=WORN),
+    )
+    if later:
+        pipeline.apply_calibration(worn, 0)
+    bodies = [body for site, sample in still(3.0) for body in pipeline.push(site, sample)]
+    assert bodies[0].stamp < 10**9 + 5 * 10**7  # not waited for
+    assert pipeline.imu_frame is not None and pipeline.imu_frame.extra is not None
+    assert pipeline.imu_frame.extra.sites == ("right_shin",)
+    assert [remark for remark in pipeline.remarks() if "left_shin" in remark] == [
+        "left_shin: worn but not calibrated, so it is not used: calibrate again while wearing it"
+    ]
+    pipeline.apply_calibration(Calibration.identity(WORN), 4 * 10**9)
+    for site, sample in still(6.0):
+        pipeline.push(site, sample)
+    assert pipeline.imu_frame.extra.sites == WORN[4:] and not pipeline.remarks()

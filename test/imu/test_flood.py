@@ -62,3 +62,32 @@ def test_a_flood_is_cut_and_a_sensor_of_another_type_is_named(ros_nodes: list[An
     until(lambda: "sensor_msgs/msg/MagneticField" in node.health().summary, publish)
     assert "sensor_msgs/msg/Imu is expected" in node.health().summary
     elsewhere.try_shutdown()
+
+
+def test_a_second_publisher_of_a_sensor_is_refused(ros_nodes: list[Any]) -> None:
+    node = PallasBodyNode()
+    driver = rclpy.create_node("driver")
+    stranger = rclpy.create_node("stranger")
+    ros_nodes += [node, driver, stranger]
+    executor = make_executor()
+    for each in (node, driver, stranger):
+        executor.add_node(each)
+    node.bring("configure")
+    node.bring("activate")
+    intake = node._intakes["/imu/neck"]
+    ours = driver.create_publisher(Imu, "/imu/neck", SENSOR)
+    theirs = stranger.create_publisher(Imu, "/imu/neck", SENSOR)
+    other_site = stranger.create_publisher(Imu, "/imu/pelvis", SENSOR)
+    sample = Imu()
+    sample.orientation.w = 1.0
+    end = monotonic() + 60
+    while intake.unexpected <= 10:
+        assert monotonic() < end, node.health()
+        sample.header.stamp = driver.get_clock().now().to_msg()
+        for publisher in (ours, theirs, other_site):
+            publisher.publish(sample)
+        executor.spin_once(timeout_sec=0.02)
+    health = node.health()
+    assert "another publisher of /imu/neck" in health.summary
+    assert health.values["/imu/neck: of other publishers"] > 10
+    assert health.values["/imu/pelvis: of other publishers"] == 0

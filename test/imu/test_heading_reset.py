@@ -13,11 +13,12 @@ import pytest
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
-from pallas_ros.body.names import JOINTS, SITES
+from pallas_ros.body.names import EXTRA_SITES, JOINTS, SITES
 from pallas_ros.graph import foreground
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.heading import HeadingDrift
-from pallas_ros.imu.heading_reset import heading_turns, in_words
+from pallas_ros.imu.heading_reset import describe_turns, heading_turns
+from pallas_ros.imu.intake import Intake
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.steps import N_POSE
 from pallas_ros.imu.synchroniser import Synchroniser
@@ -49,7 +50,7 @@ def test_one_sensor_is_turned_back_by_its_drift(stance: str, site: str) -> None:
     turns = heading_turns(seen, site)
     assert list(turns) == [site]
     assert np.degrees(turns[site].angle) == pytest.approx(-25.0, abs=1e-6)
-    assert f"{site} by -25 degrees" in in_words(turns)
+    assert f"{site} by -25 degrees" in describe_turns(turns)
 
 
 @pytest.mark.parametrize("stance", STANCES)
@@ -101,6 +102,41 @@ def test_what_cannot_be_is_refused_in_one_sentence(
 ) -> None:
     with pytest.raises(PallasError, match=words):
         heading_turns(bones, site, stance)
+
+
+@pytest.mark.parametrize("site", EXTRA_SITES)
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("stance", STANCES)
+def test_an_optional_sensor_is_turned_back_by_its_drift(
+    stance: str, whole: bool, site: str
+) -> None:
+    upright = dict.fromkeys(EXTRA_SITES, rotations.IDENTITY)
+    bones = upright | STANCES[stance]
+    seen = bones | {site: rotations.multiply(rotations.about_z(0.5), bones[site])}
+    turns = heading_turns(seen, "" if whole else site)
+    assert turns[site].angle == pytest.approx(-0.5)
+    assert set(turns) == (set(seen) if whole else {site})
+
+
+def test_an_upper_arm_hangs_while_the_forearm_points_forward() -> None:
+    hanging = rotations.multiply(rotations.about_z(0.5), N_POSE["left_upper_arm"])
+    seen = {**FORWARD, "left_upper_arm": hanging}
+    turns = heading_turns(seen, stance="forward")
+    assert turns["left_upper_arm"].angle == pytest.approx(-0.5)
+
+
+def test_the_bent_legs_of_a_sitting_wearer_are_turned_back() -> None:
+    bent = rotations.from_rotvec(np.array([0.0, np.radians(-100), 0.0]))
+    seen = {**FORWARD, "left_thigh": rotations.multiply(rotations.about_z(0.5), bent)}
+    assert heading_turns(seen)["left_thigh"].angle == pytest.approx(-0.5)
+
+
+def test_a_raised_upper_arm_is_refused_alone_and_left_out_otherwise() -> None:
+    raised = rotations.from_rotvec(np.array([np.pi / 2, 0.0, 0.0]))
+    seen = {**FORWARD, "left_upper_arm": raised}
+    assert set(heading_turns(seen)) == set(SITES)
+    with pytest.raises(PallasError, match="left_upper_arm: the upper arm points up"):
+        heading_turns(seen, "left_upper_arm")
 
 
 class Recorder:
@@ -168,7 +204,7 @@ def test_bodies_go_on_with_the_headings_set_right(site: str) -> None:
     replay = Pipeline(Calibration.identity(), Synchroniser(), again, heading=HeadingDrift())
     for at, sample in before + after:
         if sample.stamp > stamp and replay.from_stamp < stamp:
-            replay.put_in_force(document, stamp)
+            replay.apply_calibration(document, stamp)
         replay.push(at, sample)
     assert np.allclose(again.frames[-1].orientation, last.orientation, atol=1e-4)
 
@@ -204,3 +240,33 @@ def test_without_a_terminal_no_key_is_looked_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(foreground.sys, "stdin", None)
     with foreground._Keyboard({"h": ["false"]}) as keyboard:
         keyboard.look(None)
+
+
+@pytest.mark.parametrize("site", ["", "left_shin"])
+def test_bodies_go_on_with_an_optional_heading_set_right(site: str) -> None:
+    worn = (*SITES, "left_shin", "right_shin")
+    drift = rotations.about_z(np.radians(40.0))
+    bones = {**FORWARD, "left_shin": rotations.IDENTITY, "right_shin": rotations.IDENTITY}
+    seen = {**bones, "left_shin": drift}
+    estimator = Recorder()
+    calibration = Calibration.identity(worn)
+    pipeline = Pipeline(
+        calibration,
+        Synchroniser(sites=worn),
+        estimator,
+        heading=HeadingDrift(),
+        intake=Intake(sites=worn),
+    )
+    for at, sample in wearing(seen, 1.0, 2.0):
+        pipeline.push(at, sample)
+    del seen["right_shin"]
+    for at, sample in wearing(seen, 3.0, 1.0):
+        pipeline.push(at, sample)
+    pipeline.reset_heading(site)
+    for at, sample in wearing(seen, 4.0, 1.0):
+        pipeline.push(at, sample)
+    assert pipeline.calibration is not None
+    assert pipeline.calibration.sites["right_shin"].heading_offset == pytest.approx(0.0)
+    extra = estimator.frames[-1].extra
+    assert extra is not None and extra.valid[0]
+    assert np.degrees(rotations.angle_between(extra.orientation[0], rotations.IDENTITY)) < 1.0

@@ -279,8 +279,8 @@ def test_a_gyroscope_in_degrees_is_named_where_the_orientation_is_estimated() ->
         )
     ]
     assert not bodies
-    assert "wrist: the angular velocity reaches" in pipeline.why_nothing()
-    assert "deg/s" in pipeline.why_nothing()
+    assert "wrist: the angular velocity reaches" in pipeline.no_body_reason()
+    assert "deg/s" in pipeline.no_body_reason()
 
 
 def test_a_wrong_direction_that_shows_in_some_postures_makes_every_body_wrong() -> None:

@@ -2,6 +2,7 @@
 the header and are never assumed.
 """
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pallas_ros.imu.protocols import Reading
 from pallas_ros.imu.protocols.ximu3 import XImu3Encoder
 from pallas_ros.imu.sample import GRAVITY
 from pallas_ros.imu.virtual import SensorNoise, SensorTrack, VirtualSensors
+from pallas_ros.pipeline.recorded import open_source
 
 NAMES = dict(zip(SITES, ("Waist", "Neck", "Left Wrist", "Right-Wrist")))
 
@@ -227,6 +229,16 @@ def test_missing_parts_are_named(header: str, row: list[float], words: str, tmp_
         read_logger_folder(simple(tmp_path, header, row))
 
 
+@pytest.mark.parametrize("part", ["(", "[", " ", "_", "% ", "(a"])
+def test_a_long_text_is_no_column_name(part: str, tmp_path: Path) -> None:
+    header = "time (s),ax (g),ay (g),az (g),qx,qy,qz,qw," + part * (100_000 // len(part)) + "x"
+    folder = simple(tmp_path, header, [0.01, 0, 0, 1, 0, 0, 0, 1, 5])
+    begun = time.process_time()
+    samples, _ = read_logger_folder(folder)
+    assert len(samples) > 4
+    assert time.process_time() - begun < 4
+
+
 def test_topics_without_site_names_must_be_given(tmp_path: Path) -> None:
     header = "time (s),Acc_X,Acc_Y,Acc_Z,Quat_W,Quat_X,Quat_Y,Quat_Z"
     folder = simple(tmp_path, header, [0.01, 0, 0, 1.0, 1, 0, 0, 0], ["A", "B", "C", "D"])
@@ -297,3 +309,47 @@ def test_rows_out_of_order_are_interpolated_in_order(tmp_path: Path) -> None:
         if sample.angular_velocity is not None:
             expected = (sample.stamp - 1) * 1e-9 - 0.004
             assert sample.angular_velocity[0] == pytest.approx(expected, abs=1e-6)
+
+
+QUATERNIONS = "time (s),Acc_X (m/s^2),Acc_Y,Acc_Z,Quat_W,Quat_X,Quat_Y,Quat_Z"
+AT_REST = [0.01, 0, 0, GRAVITY, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("more", "worn", "extra", "wanted"),
+    [
+        (["Left Shin", "Head"], {"neck": "neck"}, [], ()),
+        (["Left Shin"], {}, ["left_shin"], ("left_shin",)),
+        (["E"], {"left_shin": "E"}, [], ("left_shin",)),
+        (["E"], {"left_shin": "E"}, ["left_shin"], ("left_shin",)),
+        (["E", "Head"], {"left_shin": "E"}, ["all"], ("left_shin", "head")),
+        (["Head", "Left Lower Leg"], {}, ["all"], ("left_shin", "head")),
+        (["Head"], {}, ["head"], ("head",)),
+        (["Other"], {}, ["all"], ()),
+    ],
+)
+def test_optional_sensors_are_read_if_wanted(
+    more: list[str],
+    worn: dict[str, str],
+    extra: list[str],
+    wanted: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    folder = simple(tmp_path, QUATERNIONS, AT_REST, [*SITES, *more])
+    source = open_source(folder, worn, extra_sites=extra)
+    assert source.extra_sites == wanted
+    assert {site for site, _ in source.samples} == {*SITES, *wanted}
+
+
+def test_a_head_that_stands_for_the_neck_is_not_read_twice(tmp_path: Path) -> None:
+    names = [site for site in SITES if site != "neck"]
+    folder = simple(tmp_path, QUATERNIONS, AT_REST, [*names, "Head"])
+    assert open_source(folder, extra_sites=["all"]).extra_sites == ()
+
+
+def test_an_optional_sensor_that_is_not_in_the_folder_is_named(tmp_path: Path) -> None:
+    folder = simple(tmp_path, QUATERNIONS, AT_REST)
+    with pytest.raises(PallasError, match=r"no sensor for left_shin among .*left_shin=NAME"):
+        open_source(folder, extra_sites=["left_shin"])
+    with pytest.raises(PallasError, match="unknown sensor site 'left_toe'"):
+        open_source(folder, extra_sites=["left_toe"])

@@ -7,6 +7,7 @@ import pytest
 from vqf import VQF
 
 from pallas_ros.body import rotations
+from pallas_ros.body.names import SITES
 from pallas_ros.imu.faults import Faults, afflicted, swaying
 from pallas_ros.imu.field_model import CommonField
 from pallas_ros.imu.magnetic import PERIOD_S, MagneticHeading
@@ -343,3 +344,18 @@ def test_nine_axes_are_better_than_six_at_a_wrist_in_the_long_run() -> None:
         p95[nine] = float(np.percentile(np.abs(heading_errors(q, true)[300:]), 95))
     print(f"p95, degrees: six axes {p95[False]:.1f}, nine {p95[True]:.1f}")
     assert p95[True] < 0.8 * p95[False]
+
+
+def test_faults_reach_optional_sensors_and_leave_the_others_as_they_are() -> None:
+    motion = everyday_motion(130.0, 7, fps=30)
+    faults = Faults(steel_every_s=20.0)
+    worn = (*SITES, "left_shin")
+    four, five = (
+        afflicted(VirtualSensors(seed=7, sites=sites).tracks(motion, 25.0), faults, 7)
+        for sites in (SITES, worn)
+    )
+    assert tuple(five) == worn
+    for site in SITES:
+        np.testing.assert_array_equal(four[site].magnetic_field, five[site].magnetic_field)
+    clean = VirtualSensors(seed=7, sites=worn).tracks(motion, 25.0)["left_shin"]
+    assert np.abs(five["left_shin"].magnetic_field - clean.magnetic_field).max() > 0.05

@@ -132,7 +132,7 @@ def test_a_given_calibration_applies_only_to_its_own_sensors() -> None:
     live.connected(EXCHANGED)
     assert push(live, 800, 1200) > 0
     with pytest.raises(PallasError, match="usb:A2 on left_wrist, but usb:A3 is there"):
-        live.put_in_force(made_with(WORN), SAMPLES[1200][1].stamp)
+        live.apply_calibration(made_with(WORN), SAMPLES[1200][1].stamp)
     assert push(live, 1200, 1600) > 0  # with the one before
 
 

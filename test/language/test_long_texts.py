@@ -33,7 +33,7 @@ def test_a_request_that_is_not_read_to_its_end_has_a_warning() -> None:
     """Regression: a text was cut without a word."""
     assert known_texts.warning(SHORT) == ""
     warning = known_texts.warning("a person walks forward " * 20 + "and waves")
-    assert "and is not read from '" in warning
+    assert "it is ignored from '" in warning
     assert ignored_warning("") == ""
 
 
@@ -41,4 +41,4 @@ def test_the_poses_read_less(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     text = f"{'raise both hands and ' * 5}bow"
     words = ["generate", str(tmp_path / "pose.npz"), text, "--seconds", "1", "--model", "pose"]
     assert cli.main(words) == 0
-    assert "and is not read from '" in capsys.readouterr().out
+    assert "it is ignored from '" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The frozen encoders, the explicit features, and the wording of descriptions."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,6 +179,13 @@ def test_mirroring_twice_changes_nothing(words: list[str]) -> None:
 )
 def test_texts_are_cleaned(text: str, content: str, expected: str) -> None:
     assert clean_text(text, content) == expected
+
+
+@pytest.mark.parametrize("part", ["(", "(subject", "subject", " ", "and ", "1"])
+def test_a_long_text_is_cleaned_in_proportion_to_its_length(part: str) -> None:
+    begun = time.process_time()
+    clean_text("walk (subject" + part * (50_000 // len(part)))
+    assert time.process_time() - begun < 2
 
 
 def test_descriptions_are_phrased_in_several_ways() -> None:

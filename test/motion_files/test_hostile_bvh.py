@@ -128,9 +128,22 @@ REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
         lambda t: "HIERARCHY\nROOT a\n{\n" + "JOINT b\n{\n" * 5000,
         "more than 2000 joints",
     ),
+    "a long name": (lambda t: _named(t, "a_" * 100_000), "a joint's name of 200000 characters"),
+    "a long name of signs": (
+        lambda t: _named(t, "_" * 100_000 + "1"),
+        "a joint's name of 100001 characters",
+    ),
+    "a long name with end sites": (
+        lambda t: f"HIERARCHY\nROOT {'a' * 201}\n{{\n" + "End Site\n{\n}\n" * 50,
+        "a joint's name of 201 characters",
+    ),
     "binary": (lambda t: "\x00\x01\x02" * 500, "not a readable BVH"),
     "empty": (lambda t: "", "not a readable BVH"),
 }
+
+
+def _named(text: str, name: str) -> str:
+    return re.sub(r"ROOT \S+", f"ROOT {name}", text)
 
 
 def _without_offsets(text: str) -> str:

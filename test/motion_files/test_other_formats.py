@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -163,11 +164,28 @@ def test_mvnx_that_is_none(tmp_path: Path) -> None:
             "no frame",
         ),
         (text.replace("<mvnx", '<!DOCTYPE a [<!ENTITY b "c">]><mvnx', 1), "document type"),
+        (
+            text.replace("</segments>", '<segment label="x"/>' * 2000 + "</segments>"),
+            "2000 segments",
+        ),
         (text.replace(f'frameRate="{MOTION.fps}"', 'frameRate="0"'), "--fps"),
     ):
         path.write_text(bad)
         with pytest.raises(PallasError, match=says):
             read(path)
+
+
+def test_endless_text_of_an_mvnx_is_not_kept(tmp_path: Path) -> None:
+    text = mvnx(MOTION).replace("<position>", "<position>" + " " * 30_000_000, 1)
+    (tmp_path / "a.mvnx").write_text(text)
+    tracemalloc.start()
+    try:
+        found = read(tmp_path / "a.mvnx")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found.motion) == len(MOTION)
+    assert peak < 25_000_000
 
 
 def trc(motion: Motion, unit: str, factor: float, axes: np.ndarray) -> str:
@@ -213,6 +231,16 @@ def test_trc(tmp_path: Path) -> None:
     path.write_text("PathFileType\n")
     with pytest.raises(PallasError, match="TRC"):
         read(path)
+
+
+def test_short_rows_of_a_trc_count_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are padded, so that a small file could fill the memory."""
+    monkeypatch.setattr("pallas_ros.motion_files.trc._MAX_NUMBERS", 10_000)
+    names = "\t\t\t".join(f"p{n}" for n in range(1000))
+    head = f"PathFileType\t4\nDataRate\tUnits\n60\tm\nFrame#\tTime\t{names}\n\n"
+    (tmp_path / "a.trc").write_text(head + "1\t0\n" * 10)
+    with pytest.raises(PallasError, match="more than 3 frames of 1000 points"):
+        read(tmp_path / "a.trc")
 
 
 def test_c3d(tmp_path: Path) -> None:

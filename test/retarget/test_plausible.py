@@ -100,7 +100,7 @@ def test_an_arm_whose_kinematics_cannot_be_computed_is_not_engaged_and_not_led(
     _, outside, pair = guard_of(broken).look(robot.q_ready, np.zeros(robot.dof))
     assert outside == np.inf or outside > 1e100
     arm = Teleoperation(broken, safety=SupervisorSettings(require_dead_man=False))
-    arm.stands(NS, robot.q_ready)
+    arm.simulate_rest(NS, robot.q_ready)
     if arm.supervisor.engage(NS) == "":
         start = arm.tick(NS).q
         for k in range(1, 100):

@@ -74,7 +74,7 @@ class Rig:
         self.frame = 0
         self.q = robot(name).q_ready
         self.messages: list[tuple[np.ndarray, np.ndarray]] = []
-        self.arm.stands(self.now, self.q)
+        self.arm.simulate_rest(self.now, self.q)
         assert self.arm.supervisor.engage(self.now) == ""
 
     def step(self, ticks: int, deviation: float = 0.0, still: bool = False) -> None:

@@ -134,6 +134,13 @@ def test_a_value_that_is_too_large_is_named(tmp_path: Path) -> None:
         expanded(tmp_path, ENDLESS["text"])
 
 
+def test_a_long_reason_is_cut_in_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "arm.urdf.xacro"
+    path.write_text(ROBOT % "<link name=\"${xacro.fatal('a' * 10 ** 6)}\"/>")
+    reason = expansion._answer(path)["reason"]
+    assert "aaa" in reason and len(reason) <= 1000
+
+
 def test_entities_are_refused_in_included_files_too(tmp_path: Path) -> None:
     (tmp_path / "part.xacro").write_text(
         '<!DOCTYPE r [<!ENTITY a "b">]><robot><link name="&a;"/></robot>'

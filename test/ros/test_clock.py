@@ -76,7 +76,7 @@ def test_samples_before_the_calibration_are_omitted() -> None:
     _push(found.push, BEGUN, 4.0)
     assert found.calibration is not None
     pipeline = Settings().pipeline()
-    pipeline.put_in_force(found.calibration, BEGUN + 60 * NANOSECONDS)
+    pipeline.apply_calibration(found.calibration, BEGUN + 60 * NANOSECONDS)
     assert not sum(map(len, _push(pipeline.push, BEGUN, 10.0)))
     assert sum(map(len, _push(pipeline.push, BEGUN + 60 * NANOSECONDS, 2.0))) > 100
 
@@ -86,7 +86,7 @@ def test_a_calibration_that_is_loaded_after_the_clock_was_set_back_applies() -> 
     _push(found.push, BEGUN, 4.0)
     assert found.calibration is not None
     pipeline = Settings().pipeline()
-    pipeline.put_in_force(found.calibration, BEGUN, arrived=True)
+    pipeline.apply_calibration(found.calibration, BEGUN, arrived=True)
     assert sum(map(len, _push(pipeline.push, BEGUN - HOUR, 3.0))) > 150
 
 

@@ -69,7 +69,8 @@ def test_without_gids_every_publisher_must_have_the_name() -> None:
     names.clear()
     assert not one.admits("", 3 * NS)
     anybody = OnePublisher(dict, lambda: True, until_silent=True)
-    assert anybody.admits("", NS) and anybody.admits("", NS + 1)
+    assert anybody.admits("", NS) and anybody.admits("", 2 * NS)
+    assert anybody.number == 1
 
 
 def test_any_publisher_may_be_replaced_after_it_went_silent() -> None:
@@ -78,6 +79,7 @@ def test_any_publisher_may_be_replaced_after_it_went_silent() -> None:
     assert not one.admits("b", NS + NS // 3)
     assert one.admits("b", 2 * NS)
     assert not one.admits("a", 2 * NS + NS // 3)
+    assert one.number == 2
 
 
 def test_refusals_are_counted_by_their_reason() -> None:
@@ -90,7 +92,7 @@ def test_publishers_that_cannot_be_heard_are_named() -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
     from types import SimpleNamespace
 
-    from pallas_ros.ros.matching import unheard, unserved
+    from pallas_ros.ros.matching import publisher_mismatch, subscriber_mismatch
     from pallas_ros.ros.qos import ANY_OFFER, LATCHED, STREAM
 
     def offer(qos: object, kind: str = "std_msgs/msg/Bool") -> SimpleNamespace:
@@ -99,14 +101,18 @@ def test_publishers_that_cannot_be_heard_are_named() -> None:
         )
 
     for qos in (ANY_OFFER, STREAM, LATCHED):
-        assert unheard("/stop", [offer(qos)], "std_msgs/msg/Bool", [ANY_OFFER]) == ""
-    sentence = unheard("/stop", [offer(ANY_OFFER)], "std_msgs/msg/Bool", [STREAM])
+        assert publisher_mismatch("/stop", [offer(qos)], "std_msgs/msg/Bool", [ANY_OFFER]) == ""
+    sentence = publisher_mismatch("/stop", [offer(ANY_OFFER)], "std_msgs/msg/Bool", [STREAM])
     assert "'/switch'" in sentence and "QoS" in sentence
-    wrong = unheard("/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", [STREAM])
+    wrong = publisher_mismatch(
+        "/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", [STREAM]
+    )
     assert "std_msgs/msg/Empty" in wrong
     for qos in (ANY_OFFER, STREAM):
-        assert unserved("/stop", [offer(qos)], "std_msgs/msg/Bool", STREAM) == ""
-    sentence = unserved("/stop", [offer(LATCHED)], "std_msgs/msg/Bool", STREAM)
+        assert subscriber_mismatch("/stop", [offer(qos)], "std_msgs/msg/Bool", STREAM) == ""
+    sentence = subscriber_mismatch("/stop", [offer(LATCHED)], "std_msgs/msg/Bool", STREAM)
     assert "'/switch'" in sentence and "QoS" in sentence
-    wrong = unserved("/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", STREAM)
+    wrong = subscriber_mismatch(
+        "/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", STREAM
+    )
     assert "std_msgs/msg/Empty" in wrong

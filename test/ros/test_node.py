@@ -388,8 +388,8 @@ def test_endpoints_that_do_not_match_are_named_once_while_they_are_there(
         return said.count("'/peer'") >= 2
 
     world.until(reported)
-    assert said.count("/in: what '/peer' publishes does not arrive") == 1
-    assert said.count("/out: what is published does not reach '/peer'") == 1
+    assert said.count("/in: messages from '/peer' are not received") == 1
+    assert said.count("/out: messages do not reach '/peer'") == 1
     world.peer.destroy_publisher(publisher)
     end = time.monotonic() + 2.5
     world.until(lambda: time.monotonic() > end)

@@ -65,7 +65,7 @@ def test_the_command_writes_what_running_nodes_do(
     assert "/operator/change_state" in _allowed(out.read_text(), "operator", "reply")
     capsys.readouterr()
     assert cli.main(["policy", str(out)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_without_security_in_the_middleware_there_is_one_sentence(

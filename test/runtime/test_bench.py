@@ -1,6 +1,9 @@
 """`pallas bench`: its output, its goals, and its measurements."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -56,6 +59,38 @@ def test_every_call_is_timed() -> None:
         "step_p99_ms",
         "step_max_ms",
     ]
+
+
+INTERRUPTED = """
+import os, signal, subprocess, sys, time
+sys.path.insert(0, sys.argv.pop(1))
+import bench_start
+
+def cycle(listener, words, seconds, folder, numbers=[]):
+    numbers.append(0)
+    if len(numbers) == 1:
+        return bench_start.Cycle(up_s=1.0)
+    with bench_start._ended(subprocess.Popen(["sleep", "60"], start_new_session=True)) as process:
+        os.kill(os.getpid(), getattr(signal, words[0]))
+        time.sleep(5)
+        listener.others()
+
+bench_start.cycle = cycle
+sys.exit(bench_start.main())
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_start_benchmark_keeps_its_rows(tmp_path: Path, name: str) -> None:
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
+    out = tmp_path / "rows.json"
+    command = [sys.executable, "-c", INTERRUPTED, str(folder), "--json", str(out), name]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "0 of 1 clean" in done.stdout
+    assert [row["up_s"] for row in json.loads(out.read_text())] == [1.0]
 
 
 def test_benchmarks_are_found() -> None:

@@ -113,6 +113,12 @@ def test_any_changed_byte_is_noticed(
         ({"x": ["batch", 2], "state_a": ["batch", 3]}, {"next_a": ["batch", 2]}, "goes in as"),
         ({"x": ["n", 2]}, {"y": ["n", 2]}, "has shape"),
         ({"x": ["batch", "n"]}, {"y": ["batch", "n"]}, "has shape"),
+        ({"x": ["batch", 10_001, 1000]}, {"y": ["batch", 10_001, 1000]}, "more than 10000000"),
+        (
+            {"x": ["batch", 2], "state_a": ["batch", 2**40]},
+            {"y": ["batch", 2], "next_a": ["batch", 2**40]},
+            "more than 10000000",
+        ),
         ({"x": [2, 2], "z": [3, 2]}, {"y": [2, 2]}, "batch axes"),
     ],
 )

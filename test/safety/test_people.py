@@ -78,6 +78,15 @@ def test_only_the_body_with_the_requested_id_is_followed() -> None:
     assert room.see(body("ben", 0.0), body("anna", 3.0), frames=5) == ["anna"]
 
 
+def test_the_requested_id_of_another_publisher_is_followed_after_another_engage() -> None:
+    room = Room(operator_id="anna")
+    room.see(body("anna", 0.0), frames=30)
+    room.engage()
+    assert room.see(body("anna_publisher2", 0.0), frames=60) == []
+    other = Room(operator_id="anna")
+    assert other.see(body("anna_publisher2", 0.0), frames=5) == ["anna_publisher2"]
+
+
 def test_a_raised_hand_chooses_and_a_short_one_does_not() -> None:
     room = Room(choice="raised_hand")
     assert room.see(body("anna", 0.0), body("ben", 1.0), frames=60) == []

@@ -40,7 +40,7 @@ class Arm:
         self.now = 10**10
         self.at = self.robot.q_ready.copy()
         self.commands: list[Any] = []
-        self.teleoperation.stands(self.now, self.at)
+        self.teleoperation.simulate_rest(self.now, self.at)
 
     def tick(self) -> None:
         """Compute a command, then feed the joint states."""

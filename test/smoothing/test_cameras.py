@@ -108,6 +108,14 @@ def test_ids_that_change_all_the_time_do_not_lock_the_only_person_out(every: int
     assert not any("lost" in remark for body in out for remark in body.remarks)
 
 
+def test_a_new_id_from_another_publisher_is_not_renamed_to_the_previous_one() -> None:
+    bodies = Bodies(settings())
+    names = ("one", "one_publisher2", "other_publisher2")
+    frames = ([person(SECOND + k * FRAME, names[k // 30])] for k in range(90))
+    out = [body for body in run(bodies, frames) if not body.remarks]
+    assert {body.body_id for body in out} == {"one", "one_publisher2"}
+
+
 def test_two_people_stay_separate_in_any_order() -> None:
     bodies = Bodies(settings())
 

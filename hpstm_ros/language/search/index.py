@@ -161,7 +161,7 @@ def _make(path: Path, aligner: Aligner) -> Index:
             starts += [offset + a / RATE_HZ for a, _ in ranges]
             ends += [offset + b / RATE_HZ for _, b in ranges]
     if not starts:
-        raise PallasError(f"{path}: no body in it lasts {SHORTEST_FRAMES / RATE_HZ:g} s in it")
+        raise PallasError(f"{path}: contains no body that lasts {SHORTEST_FRAMES / RATE_HZ:g} s")
     return Index(path, np.array(starts), np.array(ends), np.concatenate(vectors))
 
 

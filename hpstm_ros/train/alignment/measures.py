@@ -118,14 +118,16 @@ def _same_meaning(corpus: Corpus, clips: Sequence[Clip], texts: Sequence[int]) -
 
 
 @dataclass(frozen=True)
-class Told:
+class Choices:
     """Binary choices: clip of each, and whether the choice is correct."""
 
     clip: NDArray[np.int64]
     right: NDArray[np.float64]
 
 
-def sides(corpus: Corpus, clips: Sequence[Clip], texts: F32, straight: F32, flipped: F32) -> Told:
+def sides(
+    corpus: Corpus, clips: Sequence[Clip], texts: F32, straight: F32, flipped: F32
+) -> Choices:
     """For descriptions with a side: whether a motion is closer to its own text than to the mirrored
     one, for the motion and for its mirror image.
     """
@@ -138,7 +140,7 @@ def sides(corpus: Corpus, clips: Sequence[Clip], texts: F32, straight: F32, flip
             clip_of += [i, i]
             right.append(texts[own] @ straight[i] > texts[other] @ straight[i])
             right.append(texts[other] @ flipped[i] > texts[own] @ flipped[i])
-    return Told(np.array(clip_of, np.int64), np.array(right, np.float64))
+    return Choices(np.array(clip_of, np.int64), np.array(right, np.float64))
 
 
 def interval(

@@ -27,7 +27,7 @@ from pallas_ros.files.json_output import check_json, write_json
 F64 = NDArray[np.float64]
 Row = dict[str, Any]
 
-HELP = "Evaluate text to pose: anatomy, agreement with the text, clusters, time."
+HELP = "Evaluate the text-to-pose model: anatomy, agreement with the text, clusters, time."
 POOL = 32
 _PER_TEXT = 4
 _EVEN = 4.5

@@ -14,7 +14,7 @@ from hpstm_ros.train.text_pose.released import export
 from hpstm_ros.train.text_pose.training import TrainingSettings, train
 from pallas_ros.data.library import MotionLibrary
 
-HELP = "Train text to pose; an interrupted run resumes."
+HELP = "Train the text-to-pose model; an interrupted run resumes."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

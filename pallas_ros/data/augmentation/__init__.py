@@ -1,16 +1,16 @@
-"""Motion that the packs do not hold, made from what they hold; in torch, for every training.
+"""Augmentation of motion from the packs, in torch, shared by the training of all networks.
 
 ========== ===============================================================
 `windows`  windows of clips at any times and speeds
-`bodies`   the whole body mirrored and turned
-`limbs`    limbs of other windows hung on, orientations along a chain
-`paths`    ways from key to key, in time
+`bodies`   mirroring and rotation of the whole body
+`limbs`    limbs from other windows, orientations along a chain
+`paths`    timed paths between keys
 `keyed`    limbs that move between key poses
-`swings`   arms that swing and turn, joints that shake
-`trunk`    a trunk that bends
+`swings`   swinging and turning arms, shaking joints
+`trunk`    bending trunks
 ========== ===============================================================
 
-A training composes these with chances of its own (`pallas_ros.data.sequences`,
-`hpstm_ros.train.variation`). Orientations are (B, T, J, 4), joint to world, xyzw, where nothing
-else is said. What is drawn comes from a `torch.Generator` alone.
+Each training combines these with its own probabilities (`pallas_ros.data.sequences`,
+`hpstm_ros.train.variation`). Orientations are (B, T, J, 4), joint to world, xyzw, unless stated
+otherwise. All random values come from a `torch.Generator`.
 """

@@ -1,4 +1,4 @@
-"""Whole bodies mirrored and turned, with their way."""
+"""Mirroring and rotation of whole bodies and their root paths."""
 
 import torch
 from torch import Tensor
@@ -27,8 +27,8 @@ def mirror(which: Tensor, q: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def turn(q_turn: Tensor, q: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn bodies (B, T, 22, 4) and their ways (B, T, 3) about the world's origin by a rotation
-    (B, 4) of each window.
+    """Turn bodies (B, T, 22, 4) and their root paths (B, T, 3) about the world's origin by one
+    rotation (B, 4) per window.
     """
     return (
         rotations.multiply(q_turn[:, None, None], q),
@@ -37,8 +37,8 @@ def turn(q_turn: Tensor, q: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def lying(q: Tensor, angle: Tensor) -> Tensor:
-    """Rotations (B, 4) that tip bodies (B, T, 22, 4) over by an angle (B,) in rad, forwards or
-    backwards about the lateral axis of their first frame.
+    """Return rotations (B, 4) that tip bodies (B, T, 22, 4) by an angle (B,) in rad, forward or
+    backward about the lateral axis of their first frame.
     """
     zero = torch.zeros_like(angle)
     lateral = torch.stack((zero, angle, zero), -1)

@@ -1,5 +1,5 @@
-"""Limbs that move between key poses: of other clips, those turned at random, or of the whole range
-of the joints.
+"""Limbs that move between key poses: poses of other clips, randomly turned ones, or poses from the
+whole range of the joints.
 
 Keys are (N, K, J, 4), relative to the parents. `paths.along` moves between them.
 """
@@ -14,8 +14,8 @@ KEYS = 6
 
 
 def turned(generator: torch.Generator, keys: Tensor) -> Tensor:
-    """Keys of limbs, those of every second limb turned at random: by 0.7 rad, the last joint by
-    0.2 rad (standard deviations, per axis).
+    """Return keys of limbs, half of them turned at random: by 0.7 rad, the last joint by 0.2 rad
+    (standard deviations, per axis).
     """
     count, number, joints = keys.shape[:3]
     size = torch.full((joints, 1), 0.7)
@@ -26,11 +26,11 @@ def turned(generator: torch.Generator, keys: Tensor) -> Tensor:
 
 
 def anywhere(generator: torch.Generator, keys: Tensor, side: int) -> Tensor:
-    """Keys of arms (N, K, 4, 4) with the shoulder and the elbow anywhere in their ranges.
+    """Return keys of arms (N, K, 4, 4) with shoulder and elbow anywhere in their ranges.
 
     Args:
-        generator: what is drawn from.
-        keys: of which the collar's and the wrist's stay.
+        generator: source of the random values.
+        keys: keys whose collar and wrist are kept.
         side: 0 for left arms, 1 for right ones.
     """
     count, number = keys.shape[:2]

@@ -1,4 +1,4 @@
-"""Limbs: which joints they have, their orientations relative to what they hang on, and limbs of
+"""Limbs: their joints, their orientations relative to the joint that carries them, and limbs of
 other windows.
 """
 
@@ -28,28 +28,28 @@ HEAD = _joints("neck", "head")
 SPINE = _joints("spine1", "spine2", "spine3")
 PELVIS = JOINT_INDEX["pelvis"]
 CHEST = JOINT_INDEX["spine3"]
-"""What the arms and the head hang on."""
+"""The joint that carries the arms and the head."""
 ARM_CHAIN = (-1, 0, 1, 2)
 """The parent of each joint of an arm within it, as in `names.PARENTS`."""
 _PARENT = torch.tensor([max(parent, 0) for parent in PARENTS])
 
 
 def relative(q_base: Tensor, q: Tensor) -> Tensor:
-    """Orientations (..., 4) in the frame of ``q_base``."""
+    """Return orientations (..., 4) in the frame of ``q_base``."""
     return rotations.multiply(rotations.inverse(q_base), q)
 
 
 def to_parents(q: Tensor, joints: Sequence[int]) -> Tensor:
-    """Orientations (..., J, 4) of some joints, relative to their parents, from those of all (...,
-    22, 4).
+    """Return orientations (..., J, 4) of some joints relative to their parents, from those of all
+    joints (..., 22, 4).
     """
     own = list(joints)
     return relative(q[..., _PARENT[own], :], q[..., own, :])
 
 
 def chained(local: Tensor, parents: Sequence[int] = PARENTS) -> Tensor:
-    """Orientations (..., J, 4) in the frame that the first joint's are in, from those relative to
-    the parents (`to_parents`).
+    """Return orientations (..., J, 4) in the frame of the first joint's orientation, from those
+    relative to the parents (`to_parents`).
     """
     out = [local[..., 0, :]]
     for joint in range(1, len(parents)):
@@ -58,13 +58,17 @@ def chained(local: Tensor, parents: Sequence[int] = PARENTS) -> Tensor:
 
 
 def hung_on(q_base: Tensor, q_donor_base: Tensor, q_donor_limb: Tensor) -> Tensor:
-    """Another body's limb (..., J, 4) on a base (..., 4): to that it is turned as to its own."""
+    """Return another body's limb (..., J, 4) on a base (..., 4), with its orientation relative to
+    its own base.
+    """
     limb = relative(q_donor_base[..., None, :], q_donor_limb)
     return rotations.multiply(q_base[..., None, :], limb)
 
 
 def replaced(q: Tensor, rows: Tensor, joints: Sequence[int], limb: Tensor) -> Tensor:
-    """``q`` (B, T, J, 4) with other orientations (R, T, L, 4) of some joints in some rows (R,)."""
+    """Return ``q`` (B, T, J, 4) with orientations (R, T, L, 4) of some joints replaced in some rows
+    (R,).
+    """
     q = q.clone()
     q[rows[:, None], :, torch.tensor(joints)] = limb.transpose(1, 2)
     return q

@@ -1,4 +1,4 @@
-"""Ways from key to key in time, for limbs that move between poses and bodies that wander."""
+"""Timed paths between keys, for limbs that move between poses and bodies that wander."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from pallas_ros.geometry import rotations
 
 @dataclass(frozen=True)
 class Path:
-    """Where on the way along some keys N windows are at each of T frames.
+    """Position of N windows along a path of keys, at each of T frames.
 
     Attributes:
-        segment: (N, T) the key that was left last.
-        part: (N, T) how far on the way from it to the next one, 0 to 1.
+        segment: (N, T) index of the previous key.
+        part: (N, T) fraction of the path from it to the next key, 0 to 1.
     """
 
     segment: Tensor
@@ -24,8 +24,8 @@ class Path:
 
 
 def timed(generator: torch.Generator, count: int, frames: int, keys: int) -> Path:
-    """Keys 0.5 to 2 s apart, of which a part of the way is travelled at one pace; moves ease in and
-    out (smoothstep) and keys are held for up to three quarters of the time.
+    """Path with keys 0.5 to 2 s apart, travelled in part at one pace per window; moves ease in and
+    out (smoothstep), and keys are held for up to three quarters of the time.
     """
     gaps = draws.uniform(generator, 0.5, 2.0, count, keys - 1)
     times = torch.cat((torch.zeros(count, 1), torch.cumsum(gaps, 1)), 1)
@@ -42,8 +42,8 @@ def timed(generator: torch.Generator, count: int, frames: int, keys: int) -> Pat
 
 
 def brisk(generator: torch.Generator, count: int, frames: int, keys: int) -> Path:
-    """Moves of 0.12 to 1.5 s with minimum jerk (Flash and Hogan 1985), rests of 0.15 s on average
-    before them.
+    """Path of minimum-jerk moves of 0.12 to 1.5 s (Flash and Hogan 1985), each after a rest of
+    0.15 s on average.
     """
     move = draws.log_uniform(generator, 0.12, 1.5, count, keys - 1)
     rest = torch.empty(count, keys - 1).exponential_(1 / 0.15, generator=generator)
@@ -58,7 +58,7 @@ def brisk(generator: torch.Generator, count: int, frames: int, keys: int) -> Pat
 
 
 def between(keys: Tensor, path: Path) -> Tensor:
-    """Values (N, T, ...) on the way along keys (N, K, ...), straight from each to the next."""
+    """Return values (N, T, ...) interpolated linearly between keys (N, K, ...)."""
     rows = torch.arange(len(keys))[:, None]
     left = keys[rows, path.segment]
     part = path.part.reshape(*path.part.shape, *(1,) * (keys.ndim - 2))
@@ -66,29 +66,29 @@ def between(keys: Tensor, path: Path) -> Tensor:
 
 
 def along(q_keys: Tensor, path: Path) -> Tensor:
-    """Orientations (N, T, ..., 4) on the way along keys (N, K, ..., 4).
+    """Return orientations (N, T, ..., 4) interpolated between keys (N, K, ..., 4).
 
-    The way from a key to the next is the shorter one where their signs agree: see `successive`.
+    The rotation from a key to the next is the shorter one if their signs agree: see `successive`.
     """
     return rotations.normalise(between(q_keys, path))
 
 
 def successive(q_keys: Tensor) -> Tensor:
-    """Keys (N, K, ..., 4) with signs by which each way from one to the next is the shorter one."""
+    """Return keys (N, K, ..., 4) with signs that make each rotation to the next the shorter one."""
     agree = (q_keys[:, 1:] * q_keys[:, :-1]).sum(-1, keepdim=True) >= 0
     sign = torch.where(agree, 1.0, -1.0).cumprod(1)
     return torch.cat((q_keys[:, :1], q_keys[:, 1:] * sign), dim=1)
 
 
 def like_the_first(q_keys: Tensor) -> Tensor:
-    """Keys (N, K, ..., 4) with signs by which the way from the first to any is the shorter one;
-    those between others may be the longer ones, of more than half a turn.
+    """Return keys (N, K, ..., 4) with signs for which the rotation from the first key to any other
+    is the shorter one; rotations between the others may be longer than half a turn.
     """
     agree = (q_keys * q_keys[:, :1]).sum(-1, keepdim=True) >= 0
     return q_keys * torch.where(agree, 1.0, -1.0)
 
 
 def wander(generator: torch.Generator, count: int, frames: int, size: Tensor) -> Tensor:
-    """Vectors (count, T, 3) that go along four keys, ``size`` (3,) apart (standard deviation)."""
+    """Return vectors (count, T, 3) through four keys, ``size`` (3,) apart (standard deviation)."""
     keys = torch.cumsum(size * draws.normal(generator, count, 4, 3), dim=1)
     return between(keys, brisk(generator, count, frames, 4))

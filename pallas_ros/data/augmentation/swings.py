@@ -1,4 +1,4 @@
-"""Arms that swing and turn on top of what they do, and bodies all of whose joints shake.
+"""Additional swinging and turning of arms, and bodies whose joints all shake.
 
 Arms are (N, T, 4, 4): collar, shoulder, elbow and wrist, all in the same frame.
 """
@@ -15,8 +15,8 @@ from pallas_ros.geometry import rotations
 def turned_arm(
     generator: torch.Generator, arm: Tensor, turn_deg: float, pronation_deg: float
 ) -> Tensor:
-    """Turn whole arms a little about the shoulder, and forearms about themselves (standard
-    deviations), half of it constant and half slow.
+    """Turn whole arms slightly about the shoulder, and forearms about their own axis (standard
+    deviations); half of the turn is constant and half varies slowly.
     """
     count, frames = arm.shape[:2]
     deg = torch.pi / 180
@@ -89,8 +89,8 @@ def smooth_turns(generator: torch.Generator, count: int, frames: int) -> Tensor:
 
 
 def shaking(generator: torch.Generator, count: int, frames: int) -> Tensor:
-    """Rotations (count, T, 22, 4) in the joints' own frames that swing each joint at 0.3 to 4 Hz,
-    slowly and far or fast and little, the pelvis less.
+    """Return rotations (count, T, 22, 4) in the joints' own frames that swing each joint at 0.3 to
+    4 Hz, far if slow and little if fast, and the pelvis less.
     """
     joints = len(PARENTS)
     of_joint = draws.normal(generator, count, joints, 1).abs()

@@ -8,7 +8,7 @@ from pallas_ros.data import draws
 from pallas_ros.geometry import rotations
 
 _SHARES = {"pelvis": 0.35, "spine1": 0.5, "spine2": 0.7, "spine3": 0.9, "neck": 0.95, "head": 1.0}
-"""Of a bend, how much of it each joint of the trunk has."""
+"""Share of a bend at each joint of the trunk."""
 _DEG = torch.pi / 180
 
 
@@ -16,10 +16,10 @@ def bent(generator: torch.Generator, q: Tensor, slight_deg: float, far: float) -
     """Bend trunks (B, T, 22, 4), about axes of the pelvis' heading; arms and legs stay as they are.
 
     Args:
-        generator: what is drawn from.
+        generator: source of the random values.
         q: orientations.
-        slight_deg: standard deviation of a bend that all have.
-        far: chance of one of up to 80 degrees forward, 35 sideways and 50 in twist, to and fro.
+        slight_deg: standard deviation of a slight bend of every trunk.
+        far: probability of a periodic bend: up to 80 degrees forward, 35 sideways, 50 in twist.
     """
     count, frames = q.shape[:2]
     slight = (

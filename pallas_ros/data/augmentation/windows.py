@@ -1,4 +1,4 @@
-"""Windows of clips at any times, between frames too."""
+"""Windows of clips at any times, also between frames."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ class Moments:
 
     Attributes:
         before, after: frames of the library's arrays.
-        part: float32, how far on the way from one to the other.
+        part: float32, fraction of the interval between them.
     """
 
     before: Tensor
@@ -25,7 +25,7 @@ class Moments:
     part: Tensor
 
     def of(self, rows: Tensor) -> "Moments":
-        """Those of some rows of the batch."""
+        """Return the times of some rows of the batch."""
         return Moments(self.before[rows], self.after[rows], self.part[rows])
 
 
