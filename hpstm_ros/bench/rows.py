@@ -1,18 +1,13 @@
 """Rows of `pallas bench`: `retarget` runs a motion on every ready robot, `safety` hostile scenarios
-through the supervisor, and `generation` measures the time to generate motion.
+through the supervisor.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
 from hpstm_ros.bench.hostile import HostileRun
 from hpstm_ros.bench.players import generated_clips
-from hpstm_ros.generation.expectation import Expectation, nothing
-from hpstm_ros.generation.flow import OVERLAP, FlowGenerator, past_of
-from hpstm_ros.generation.producer import Producer
-from hpstm_ros.generation.request import Request, resting
 from hpstm_ros.retarget.retargeter import Retargeter
 from hpstm_ros.retarget.robots import load_robot, ready_robots
 from hpstm_ros.teleoperation.recorded import frames, retarget_motion
@@ -106,22 +101,3 @@ def safety(settings: BenchSettings) -> Iterator[Row]:
     yield Row("safety", "hostile", "generated_frames", generated, "")
     yield Row("safety", "hostile", "limit_violations", passed, "")
     yield Row("safety", "hostile", "stop_begins_ms", longest * 1e3, "ms")
-
-
-def generation(settings: BenchSettings) -> Iterator[Row]:
-    """Four seconds of motion from a text, corrected, and the forecast of a second."""
-    generator = FlowGenerator()
-    producer = Producer(lambda motion, text: 0.0, {"flow": generator})
-    request = Request(text="wave with the right hand")
-    expectation = Expectation()
-    past, seen = nothing(1)
-    past[0, :OVERLAP] = past_of(replace(request, start=resting(1.0)))[-OVERLAP:]
-    seen[0, :OVERLAP] = True
-    count = max(settings.frames // 500, 3)
-    for case, what, work, repeats in (
-        ("steps=10", "generate_4s", lambda: producer.produce(request), count),
-        ("forecast=1.0", "forecast", lambda: expectation.expect(past, seen), 10 * count),
-    ):
-        work()
-        ms = time_each(work, settings.bar(repeats, what))
-        yield from percentiles("hpstm_gen", case, what, ms)

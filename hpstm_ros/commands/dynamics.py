@@ -7,13 +7,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hpstm_ros.dynamics.anthropometry import check_load, check_mass
+from hpstm_ros.dynamics.figures import MEDICAL, sentences
 from hpstm_ros.dynamics.files import save_dynamics
 from hpstm_ros.dynamics.human import Human
 from hpstm_ros.dynamics.network import HDYS, analyse_network, at_model_rate
 from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, analyse, measured_offsets
 from hpstm_ros.dynamics.points import read_body, stature
 from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS, RigidBodySettings
-from hpstm_ros.dynamics.summary import MEDICAL, sentences, summarise, write_page
+from hpstm_ros.dynamics.summary import summarise, write_page
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource

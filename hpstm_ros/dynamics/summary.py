@@ -6,7 +6,6 @@ Peak loads, time above thresholds and posture scores, as text and as a page of p
 import base64
 import html
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 
 from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES
 from hpstm_ros.dynamics.ergonomics import Scores, score
+from hpstm_ros.dynamics.figures import HIGH_SHARE, MEDICAL, Summary, Watched, sentences
 from hpstm_ros.dynamics.offline import Dynamics
 from hpstm_ros.dynamics.pictures import picture
 from hpstm_ros.dynamics.strength import STRENGTH, WATCHED, WATCHED_JOINTS
@@ -25,47 +25,8 @@ from pallas_ros.view.page import save_text
 
 F64 = NDArray[np.float64]
 
-HIGH_SHARE = 0.5
-"""Share of the median adult's strength above which time is counted."""
 _EVERY_S = 0.1
 """Interval between posture scores."""
-MEDICAL = (
-    "Net joint moments are computed from motion and an average body; they do not measure muscle,"
-    " disc or joint contact forces. This is not a medical device, a diagnosis or a clearance for"
-    " work."
-)
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A reported moment over a motion.
-
-    Peak in Nm, its share of the median adult's strength, and the time in s above `HIGH_SHARE`.
-    """
-
-    name: str
-    peak: float
-    share: float
-    above: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The figures of a motion.
-
-    Attributes:
-        watched: one entry for each of `strength.WATCHED`.
-        worst: highest RULA and REBA, or None if no frame is known.
-        unknown: share of frames without forces.
-        flight: s without contact.
-        residual: rms of the residual force, as a share of body weight.
-    """
-
-    watched: tuple[Watched, ...]
-    worst: Scores | None
-    unknown: float
-    flight: float
-    residual: float
 
 
 def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
@@ -117,27 +78,6 @@ def _worst(dynamics: Dynamics, motion: Motion, step: float) -> Scores | None:
     if not found:
         return None
     return Scores(max(one.rula for one in found), max(one.reba for one in found))
-
-
-def sentences(summary: Summary) -> list[str]:
-    """Return the figures as text, one line each."""
-    lines = [
-        f"{each.name.replace('_', ' ')}: peak {each.peak:.0f} Nm, {100 * each.share:.0f} % of the "
-        f"median adult's strength; above {100 * HIGH_SHARE:.0f} % for {each.above:.1f} s"
-        for each in summary.watched
-    ]
-    if summary.worst is not None:
-        lines.append(
-            f"posture: RULA up to {summary.worst.rula} of 7, REBA up to {summary.worst.reba} of 15"
-        )
-    if summary.flight > 0:
-        lines.append(f"no contact for {summary.flight:.2f} s: no ground force there")
-    if summary.unknown > 0:
-        lines.append(f"unknown for {100 * summary.unknown:.0f} % of the frames")
-    lines.append(
-        f"unexplained force at the pelvis: {100 * summary.residual:.1f} % of body weight (rms)"
-    )
-    return lines
 
 
 def write_page(

@@ -77,6 +77,12 @@ GOALS: dict[tuple[str, str, str], float] = {
     ("retarget", "panda", "step_p99_ms"): 1.0,
     ("hpstm_gen", "steps=10", "generate_4s_p50_ms"): 500.0,
     ("hpstm_gen", "forecast=1.0", "forecast_p50_ms"): 80.0,
+    ("latent", "text", "generate_4s_p50_ms"): 300.0,
+    ("latent", "text", "generate_10s_p50_ms"): 600.0,
+    ("tokens", "text", "generate_4s_p50_ms"): 400.0,
+    ("text_pose", "poses=6", "sample_p50_ms"): 1000.0,
+    ("dynamics", "hdys", "step_p50_ms"): 0.5,
+    ("dynamics", "rigid_body", "frame_p50_ms"): 1.5,
 }
 """Design goals."""
 

@@ -2,15 +2,18 @@
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from pallas_ros.archive import Workers, find_bags, is_newer, run_tasks
 from pallas_ros.archive.finding import MOTION_SUFFIXES
 from pallas_ros.archive.options import add_worker_options, workers_from
+from pallas_ros.body.errors import PallasError
 from pallas_ros.files.overwriting import check_outputs
+from pallas_ros.view import sections
 from pallas_ros.view.page import Written, read_written, write_index
 from pallas_ros.view.report import write_report
 
@@ -24,7 +27,9 @@ examples:
       one page per bag and reports/index.html, on all cores; an interrupted run resumes
   pallas report wave.npz
       wave.html: pictures, a video; for generated motion also its request, score and candidates
-  pallas report recordings/monday --no-film       quicker, smaller"""
+  pallas report recordings/monday --no-film       quicker, smaller
+  pallas report recordings/monday --loads --mass 75
+      also the loads on the operator's back, shoulders and knees, computed from the bodies"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,13 +49,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="for a folder: also rewrite pages that are newer than their bag",
     )
+    sections.add_options(parser)
     add_worker_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the page or pages."""
     workers = workers_from(args)
+    options = sections.options_from(args)
     if args.bag.suffix.lower() in MOTION_SUFFIXES:
+        if options:
+            raise PallasError(
+                f"{args.bag}: the options of {', '.join(options)} apply to bags only; for the"
+                " loads in a motion file, run `pallas dynamics IN OUT --mass KG --report HTML`"
+            )
         return _write_motion(args)
     bags = find_bags(args.bag)
     if bags == [args.bag]:
@@ -65,7 +77,9 @@ def run(args: argparse.Namespace) -> int:
                 bar.total = of
                 bar.update(done - bar.n)
 
-            written = write_report(args.bag, page, not args.no_film, progress)
+            written = write_report(args.bag, page, not args.no_film, progress, options)
+        for words in written.lines:
+            print(f"  {words}")
         print(
             f"{written.page}: {written.page.stat().st_size / 1e6:.1f} MB,"
             f" {written.figures['duration_s']:.1f} s of recording"
@@ -75,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 f"pallas: {args.bag}: {written.damage}; intact messages are shown", file=sys.stderr
             )
         return 0
-    return _write_all(args, bags, workers)
+    return _write_all(args, bags, workers, options)
 
 
 def _write_motion(args: argparse.Namespace) -> int:
@@ -91,11 +105,16 @@ def _write_motion(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write_all(args: argparse.Namespace, bags: list[Path], workers: Workers) -> int:
+def _write_all(
+    args: argparse.Namespace,
+    bags: list[Path],
+    workers: Workers,
+    options: dict[str, dict[str, Any]],
+) -> int:
     """Write a page for each bag, unless it exists, and the table."""
     folder = args.output or args.bag
     pages = page_names(bags, args.bag, folder)
-    jobs = [Page(bag, pages[bag], not args.no_film) for bag in bags]
+    jobs = [Page(bag, pages[bag], not args.no_film, options) for bag in bags]
     rows: dict[str, Written | str] = {}
     for job in jobs:
         if not args.again and (before := written_before(job)):
@@ -117,11 +136,14 @@ def _write_all(args: argparse.Namespace, bags: list[Path], workers: Workers) -> 
 
 @dataclass(frozen=True)
 class Page:
-    """A page to write: its bag, output path, and whether to include the video."""
+    """A page to write: its bag, output path, whether to include the video, and the options of its
+    sections.
+    """
 
     bag: Path
     page: Path
     film: bool
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Name used in messages."""
@@ -134,12 +156,14 @@ def write_page(job: Page) -> Written:
     Raises:
         PallasError: as `write_report`.
     """
-    return write_report(job.bag, job.page, job.film)
+    return write_report(job.bag, job.page, job.film, options=job.options)
 
 
 def written_before(job: Page) -> Written | None:
     """Return the summary of a page that is newer than its bag; None if there is none."""
-    return read_written(job.page, job.film) if is_newer(job.page, job.bag) else None
+    if not is_newer(job.page, job.bag):
+        return None
+    return read_written(job.page, job.film, job.options)
 
 
 def page_names(bags: list[Path], root: Path, folder: Path) -> dict[Path, Path]:

@@ -6,6 +6,7 @@
 | `pallas.smoothers` | a `hpstm_ros.smoothing.smoother.MethodFactory` |
 | `pallas.adapters` | a `hpstm_ros.smoothing.adapters.PoseFormat` |
 | `pallas.generators` | a function that returns a `hpstm_ros.generation.request.Generator` |
+| `pallas.report` | a module with the interface `pallas_ros.view.sections.SectionSource` |
 
 A package registers one in its `pyproject.toml`:
 

@@ -3,9 +3,11 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from pallas_ros.body.errors import PallasError
@@ -29,19 +31,24 @@ _KEPT_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Written:
-    """A report that was written: the page, the figures of the bag, and its defects."""
+    """A report that was written: the page, the figures of the bag, its defects, and figures in
+    words.
+    """
 
     page: Path
     figures: dict[str, float]
     damage: str = ""
+    lines: tuple[str, ...] = ()
 
 
-def read_written(page: str | Path, film: bool) -> Written | None:
+def read_written(
+    page: str | Path, film: bool, options: Mapping[str, Any] | None = None
+) -> Written | None:
     """Read the figures stored in an existing page.
 
     Returns:
-        The report; None if the page has no figures, or if it has a video and ``film`` is False, or
-        vice versa.
+        The report; None if the page has no figures, or was written with another ``film`` (whether
+        it has a video) or other ``options`` of its sections.
     """
     page = Path(page)
     try:
@@ -49,7 +56,7 @@ def read_written(page: str | Path, film: bool) -> Written | None:
             file.seek(max(0, file.seek(0, 2) - _KEPT_BYTES))
             end = file.read(_KEPT_BYTES).decode("ascii", "replace")
         kept = json.loads(unquote(end[end.rindex(KEPT) + len(KEPT) : end.rindex("-->")]))
-        if kept["film"] is not film:
+        if kept["film"] is not film or kept.get("options", {}) != (options or {}):
             return None
         figures = {str(name): float(value) for name, value in kept["figures"].items()}
         return Written(page, figures, str(kept["damage"]))

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
 from pallas_ros.imu.calibration import Calibration
-from pallas_ros.view import svg
+from pallas_ros.view import sections, svg
 from pallas_ros.view.figure import Figure, Person, write_clip
 from pallas_ros.view.generated import generated_table
 from pallas_ros.view.measure import STAGES, Session, measure
@@ -26,6 +27,7 @@ from pallas_ros.view.page import KEPT, Written, page_of, save_text
 from pallas_ros.view.raster import Camera
 from pallas_ros.view.robot import RobotShape
 from pallas_ros.view.scene import STATE_COLOURS
+from pallas_ros.view.sections import Options, Progress
 
 U8 = NDArray[np.uint8]
 FILM_FPS = 12.0
@@ -38,7 +40,8 @@ def write_report(
     bag: str | Path,
     page: str | Path,
     film: bool = True,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = lambda done, of: None,
+    options: Options | None = None,
 ) -> Written:
     """Read a bag and write its report atomically.
 
@@ -47,13 +50,17 @@ def write_report(
         page: HTML file to write.
         film: whether to include a video.
         progress: called with the number of messages read and the total.
+        options: of the sections that other packages add, by name.
 
     Raises:
-        PallasError: there is no bag, it is empty, or the page cannot be written.
+        PallasError: there is no bag, it is empty, a section lacks what its options need, or the
+            page cannot be written.
     """
     page = Path(page)
+    options = options or {}
     session = measure(bag, progress)
     robot = _robot(session)
+    added = sections.written(Bag(bag), options, progress)
     parts = [
         _head(session),
         _pictures(session, robot, film),
@@ -61,16 +68,21 @@ def write_report(
         _topics(session),
         _latency(session),
         _body(session),
+        *(section.html for section in added),
         _arm(session, robot),
         _events(session),
     ]
     html = page_of(f"Session {session.path.name}", "".join(parts))
-    kept = {"film": film, "figures": session.figures(), "damage": session.damage}
+    figures = session.figures()
+    for section in added:
+        figures |= section.figures
+    kept = {"film": film, "options": options, "figures": figures, "damage": session.damage}
     text = quote(json.dumps(kept)).replace(
         "-", "%2D"
     )  # two hyphens are not allowed in an HTML comment
     save_text(page, f"{html}\n<!--{KEPT}{text}-->\n")
-    return Written(page, session.figures(), session.damage)
+    lines = tuple(line for section in added for line in section.lines)
+    return Written(page, figures, session.damage, lines)
 
 
 def frames(

@@ -102,6 +102,7 @@ def test_benchmarks_are_found() -> None:
         "offline",
         "end_to_end",
         "generation",
+        "dynamics",
     } <= rows.benchmarks().keys()
 
 
