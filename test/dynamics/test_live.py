@@ -290,7 +290,7 @@ def test_the_method_changes_while_the_stream_runs() -> None:
     ("given", "words"),
     [
         ({"method": "guess"}, "rigid_body or hdys"),
-        ({"method": "hdys", "contacts": ("seat",)}, "contacts besides the feet"),
+        ({"method": "hdys", "contacts": ("seat",)}, "contacts other than the feet"),
         ({"method": "hdys", "model": "nowhere.onnx"}, "nowhere.onnx"),
     ],
 )

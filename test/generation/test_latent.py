@@ -166,7 +166,7 @@ def test_a_start_is_continued_without_a_jump(made: LatentGenerator) -> None:
 
 def test_what_it_cannot_do_is_refused(made: LatentGenerator, tmp_path: Path) -> None:
     for seconds in (0.5, 4.0):
-        with pytest.raises(PallasError, match="gives 1 to 3 s"):
+        with pytest.raises(PallasError, match="generates 1 to 3 s"):
             made.generate(Request("wave", seconds), nothing)
     hand = HandTarget("left", (0.3, 0.2, 1.2), 1.0)
     with pytest.raises(PallasError, match="no hand targets"):

@@ -83,7 +83,7 @@ class Peer:
 
     def operator_takes_over_and_hands_back(self) -> None:
         """The operator takes over while a motion plays, and hands back."""
-        assert "operator arrives" in self.call("take_over").message
+        assert "operator is arriving" in self.call("take_over").message
         bodies = self.client_node.create_publisher(BodyPose, "/hpstm/body", 10)
         standing = Playback()
 

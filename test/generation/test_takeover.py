@@ -172,15 +172,15 @@ def test_who_comes_after_the_first_person_left_may_take_over() -> None:
 
 def test_bodies_that_are_not_finite_are_ignored() -> None:
     takeover = TakeOver()
-    with pytest.raises(PallasError, match="operator arrives"):
+    with pytest.raises(PallasError, match="operator is arriving"):
         takeover.take_over(0)
     bad = live(10)
     bad.positions[3, 1] = np.nan
     assert takeover.operator(bad) is None
-    with pytest.raises(PallasError, match="operator arrives"):
+    with pytest.raises(PallasError, match="operator is arriving"):
         takeover.take_over(10)
     takeover.operator(live(10))
-    with pytest.raises(PallasError, match="operator arrives"):
+    with pytest.raises(PallasError, match="operator is arriving"):
         takeover.take_over(10**9)
     takeover.take_over(20)
     assert takeover.operator(live(30)) is not None

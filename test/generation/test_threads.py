@@ -80,6 +80,7 @@ def test_the_alignment_scores_the_motion_of_its_own_thread(monkeypatch: pytest.M
         {"calibration": {"text": [1, 0], "scene": [0] * 7}},
     )
     monkeypatch.setattr(aligner, "open_stream", lambda *args, **options: stream)
+    monkeypatch.setattr(aligner, "check_tensors", lambda *args: None)  # one input suffices here
     scorer = Aligner()
     found = at_once(lambda x: scorer._run([{"movement": np.full(2, x)}], "motion"), [1.0, 2.0, 3.0])
     assert [float(each["motion"][0, 0]) for each in found] == [1.0, 2.0, 3.0]
@@ -100,6 +101,7 @@ def test_poses_are_those_of_their_own_thread(monkeypatch: pytest.MonkeyPatch) ->
         {"mean": np.zeros((ROWS, WIDTH)), "deviation": np.ones((ROWS, WIDTH))},
     )
     monkeypatch.setattr(poses, "open_stream", lambda *args, **options: stream)
+    monkeypatch.setattr(poses, "check_tensors", lambda *args: None)
     sampler = PoseSampler(encoder=SimpleNamespace())  # type: ignore[arg-type]
     text = poses.TextInputs(np.zeros((TOKENS, 2)), np.ones(TOKENS), np.zeros(1), ())
 

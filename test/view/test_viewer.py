@@ -135,7 +135,7 @@ def test_another_address_wants_a_token(motion_file: Path) -> None:
     ]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 2
-    assert "give --token" in run.stderr
+    assert "add --token" in run.stderr
 
 
 def get(address: str, **headers: str) -> tuple[int, str, str]:
