@@ -95,7 +95,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_folder(output: Path) -> None:
-    """Reject an output that cannot be written before the motion is encoded."""
+    """Reject an output that cannot be written before the motion is encoded.
+
+    A card beside an existing codebook is its own, and replaced with it.
+    """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -103,7 +106,7 @@ def _check_folder(output: Path) -> None:
     if output.is_dir() or not os.access(output.parent, os.W_OK):
         raise PallasError(f"{output} cannot be written: give another path")
     card = output.with_suffix(".md")
-    if card.exists():
+    if card.exists() and not output.exists():
         raise PallasError(
             f"{card} exists, but would be the card of the codebook: give another name, or remove it"
         )

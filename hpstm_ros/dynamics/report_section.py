@@ -35,8 +35,8 @@ _RULA = ((5, 7), (7, 8))
 _REBA = ((8, 11), (11, 16))
 """Ranges [first, last) of the scores with action needed soon and now (the published levels)."""
 _INFERRED = (
-    "The bodies come from IMUs. Without IMUs on the legs, these are inferred: knee moments are not"
-    " usable, and the lumbar moment is coarse."
+    "The bodies come from IMUs. Without IMUs on the legs, the legs are inferred: knee moments are"
+    " not usable, and the lumbar moment is coarse."
 )
 _SHARES_OF = (
     "Shares are of the isometric strength of the median healthy adult, not of this person. Use them"

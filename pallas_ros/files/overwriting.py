@@ -1,13 +1,14 @@
 """Refuse to write an output over a command's own input."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pallas_ros.core.errors import PallasError
 
 Name = str | Path | None
-_OF_BAGS = (".mcap", ".db3", ".yaml", ".zstd")
+File = tuple[int, int]
+_STORAGE = (".mcap", ".db3", ".zstd")
 
 
 def check_outputs(outputs: Iterable[Name], inputs: Iterable[Name]) -> None:
@@ -18,17 +19,30 @@ def check_outputs(outputs: Iterable[Name], inputs: Iterable[Name]) -> None:
     Raises:
         PallasError: an output is an input.
     """
-    read = [name for name in inputs if name is not None]
+    read = {file for name in inputs if name is not None and (file := _file(name)) is not None}
     for output in outputs:
-        if output is not None and any(_same(output, name) for name in read):
-            raise PallasError(f"{output}: is also read, and would be overwritten; give another")
+        if output is not None and read.intersection(_overwritten(Path(output))):
+            raise PallasError(
+                f"{output}: is an input of this command and would be overwritten; give another name"
+            )
 
 
-def _same(output: str | Path, name: str | Path) -> bool:
-    path = Path(output)
+def _overwritten(output: Path) -> Iterator[File]:
+    """The existing file, and the bag it belongs to."""
+    file = _file(output)
+    if file is None:
+        return
+    yield file
+    folder = _file(output.parent)
+    is_of_bag = output.suffix in _STORAGE or output.name == "metadata.yaml"
+    if is_of_bag and folder is not None:
+        yield folder
+
+
+def _file(name: str | Path) -> File | None:
+    """Identify a file or folder; None if it does not exist."""
     try:
-        if path.suffix in _OF_BAGS and path.exists() and os.path.samefile(path.parent, name):
-            return True
-        return os.path.samefile(path, name)
-    except (OSError, ValueError):  # one does not exist
-        return False
+        status = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import EXTRA_SITES, JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, SITES
+from pallas_ros.body.names import EXTRA_SITES, JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, SHINS, SITES
 from pallas_ros.data.licences import licence_in
 from pallas_ros.data.virtual_imu import EXTRA_INPUTS
 from pallas_ros.files.json_text import parse_json
@@ -157,6 +157,7 @@ def export(
             "acceleration_lag_frames": 2,
         },
         "licence": licence_in(document),
+        "shins": SHINS,
         "git": git,
         "created": date.today().isoformat(),
     }

@@ -242,8 +242,6 @@ class Pipeline:
         if self._heading is not None:
             self._heading.forget(turned)
 
-    """Former name of `apply_calibration`, kept for one release."""
-
     def _restart(self) -> None:
         self._steps = 0
         self._uncalibrated.clear()

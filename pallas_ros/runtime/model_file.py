@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SHINS
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.opening import read_bytes
 
@@ -221,9 +222,14 @@ def _check_fit(path: Path, metadata: Mapping[str, Any], key: str, wanted: Any) -
 
 
 def _check_age(path: Path, metadata: Mapping[str, Any]) -> None:
-    """Reject PALLAS files of 0.1, without optional sensors, and of 0.2, with leaning shins."""
+    """Reject PALLAS files of 0.1, without optional sensors, and of 0.2, with leaning shins.
+
+    Files exported by 0.3.0 do not state their shins, so that their date decides.
+    """
+    if metadata.get("shins") == SHINS:
+        return
     created = metadata.get("created")
-    if not metadata.get("optional_sites") or str(created or "") < OLDEST_PALLAS:
+    if "optional_sites" not in metadata or str(created or "") < OLDEST_PALLAS:
         raise PallasError(
             f"model file {path} is of version 0.2 or older (created {created}): use the"
             " models/pallas.onnx of this version, or train and export again"

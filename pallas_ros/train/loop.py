@@ -250,6 +250,7 @@ def fit(
         generator: random generator of the batches, stored in the checkpoint so that a resumed run
             continues its sequence. Under ``torchrun``, each process needs another seed.
     """
+    processes.require_joined()
     folder = Path(folder)
     first = processes.rank() == 0
     processes.share(model.parameters())

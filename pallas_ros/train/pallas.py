@@ -266,6 +266,9 @@ def recalibrate(
     """
     from pallas_ros.model.step import load_model
 
+    output = Path(out) / WEIGHTS
+    if output.exists():
+        raise PallasError(f"{output} exists: give another folder as --out")
     model = load_model(weights)
     document = json.loads(weights_metadata(weights)["pallas"])
     _remove_margin(model, document)
@@ -276,7 +279,7 @@ def recalibrate(
     scale_deviations(model, margin)
     Path(out).mkdir(parents=True, exist_ok=True)
     stated = {"deviation_margin": [round(float(m), 4) for m in margin]}
-    return save_model(model, Path(out) / WEIGHTS, {**document, **stated})
+    return save_model(model, output, {**document, **stated})
 
 
 @torch.no_grad()
@@ -340,13 +343,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder of the run; resumed if it contains a checkpoint",
     )
-    parser.add_argument(
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument(
         "--init",
         type=Path,
         metavar="WEIGHTS",
         help="start from these weights (.safetensors), for example to fine-tune on your own motion",
     )
-    parser.add_argument(
+    weights.add_argument(
         "--calibrate-only",
         type=Path,
         metavar="WEIGHTS",

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, distributed
 
+from pallas_ros.body.errors import PallasError
+
 
 def start() -> int:
     """Join the processes of ``torchrun``; return the rank (0 for a single process)."""
@@ -17,6 +19,18 @@ def start() -> int:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return rank()
+
+
+def require_joined() -> None:
+    """Check that no process of ``torchrun`` trains alone.
+
+    Raises:
+        PallasError: this training does not join the processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        raise PallasError(
+            "this model cannot be trained by several processes: start it without torchrun"
+        )
 
 
 def rank() -> int:

@@ -41,7 +41,7 @@ def test_commands_refuse_to_overwrite_what_they_read(
         (tmp_path / f"a.{suffix}").write_text("input")
     (tmp_path / "link.npz").symlink_to("a.npz")
     assert main(command.split()) == 2
-    assert "is also read, and would be overwritten" in capsys.readouterr().err
+    assert "is an input of this command and would be overwritten" in capsys.readouterr().err
     assert {path.read_text() for path in tmp_path.iterdir()} == {"input"}
 
 

@@ -13,6 +13,7 @@ from pallas_ros.body import rotations as np_rotations  # noqa: E402
 from pallas_ros.body.errors import PallasError  # noqa: E402
 from pallas_ros.body.kinematics import forward_kinematics  # noqa: E402
 from pallas_ros.body.motion import Motion  # noqa: E402
+from pallas_ros.body.names import LEG_JOINTS, UPPER_JOINTS  # noqa: E402
 from pallas_ros.body.skeleton import Skeleton  # noqa: E402
 from pallas_ros.data.library import LibraryClip, MotionLibrary  # noqa: E402
 from pallas_ros.data.packs import PackClip  # noqa: E402
@@ -39,6 +40,7 @@ from pallas_ros.train.pallas import (  # noqa: E402
     calibrate,
     recalibrate,
     save_model,
+    scale_deviations,
     start_from,
     validation_batches,
 )
@@ -188,16 +190,29 @@ def validated(library: MotionLibrary) -> Validated:
     return Validated(library.clips, library.rotations, library.root, library.contacts)
 
 
-def test_calibrated_ellipsoids_hold_the_share_for_each_set_of_sensors(
-    validated: Validated, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def shares_inside(
+    model: Pallas, batches: "list[Sequence]", sites: tuple[str, ...]
+) -> tuple[float, float]:
+    """Shares of the positions of upper body and legs in their 90 % ellipsoids after 1 s."""
+    inside = []
+    with torch.no_grad():
+        for batch in batches:
+            out = model(batch.imu, extra=batch.wearing(sites))
+            error = (out.positions - joint_positions(batch.rotations, model.offsets)).norm(dim=-1)
+            inside.append((error <= 6.251**0.5 * out.log_deviation.exp())[:, 60:])
+    found = torch.cat(inside).double()
+    return float(found[..., UPPER_JOINTS[1:]].mean()), float(found[..., LEG_JOINTS].mean())
+
+
+def test_calibrated_ellipsoids_hold_the_share_for_each_set_of_sensors(validated: Validated) -> None:
     """Regression: errors were pooled, so that the ellipsoids of four sensors were too small."""
-    monkeypatch.setattr(
-        pallas_training,
-        "_factors",
-        lambda _, __, sites: torch.full((22,), 1.5 - 0.1 * len(sites)),
-    )
-    assert torch.equal(calibrate(Pallas(SMALL), validated), torch.full((22,), 1.5))
+    torch.manual_seed(3)
+    model = Pallas(SMALL)
+    batches = validation_batches(validated, validated.select("validation_subjects"), count=3)
+    scale_deviations(model, calibrate(model, validated))
+    shares = [shares_inside(model, batches, sites) for sites in CALIBRATED_SITES]
+    for part in zip(*shares, strict=True):
+        assert min(part) == pytest.approx(0.9, abs=0.005)
 
 
 def test_calibration_alone_replaces_the_factors_of_weights(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SHINS
 from pallas_ros.runtime.model_file import UNSIGNED, ModelFile, _check_age, sign
 
 Tensors = dict[str, list[Any]]
@@ -187,7 +188,7 @@ def test_data_read_is_data_run(tmp_path: Path) -> None:
     [
         ("2026-11-21", None, True),
         ("2026-11-28", ["left_shin"], True),
-        ("2026-11-29", [], True),
+        ("2026-11-29", [], False),  # an ablation
         ("2026-11-29", ["left_shin"], False),
         ("2027-01-01", ["left_shin"], False),
         (None, ["left_shin"], True),
@@ -204,6 +205,10 @@ def test_an_older_pallas_is_refused_in_one_sentence(
         return
     with pytest.raises(PallasError, match=r"is of version 0\.2 or older"):
         _check_age(tmp_path, stated)
+
+
+def test_a_clock_that_is_wrong_at_the_export_makes_no_model_older(tmp_path: Path) -> None:
+    _check_age(tmp_path, {"created": "1970-01-01", "optional_sites": [], "shins": SHINS})
 
 
 def test_the_released_pallas_is_not_older() -> None:
