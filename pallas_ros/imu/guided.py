@@ -121,7 +121,6 @@ class GuidedCalibrator:
     def _still(self, poses: dict[str, StillPose]) -> Calibration | None:
         """Decide whether the step ends, now that all sensors rest."""
         step = self.steps[len(self.finished)]
-        self._used = tuple(site for site in self._used if site in poses)
         if step.name == "npose":
             wrong = mistakes.at_rest(poses)
             if wrong:
@@ -143,6 +142,7 @@ class GuidedCalibrator:
                 return None
             self._movements[step.name] = movement
         self._poses[step.name] = poses
+        self._used = tuple(site for site in self._used if site in poses)
         self.finished.append(step.name)
         self.problem = self.instruction
         self._begin(poses)
@@ -188,7 +188,7 @@ class GuidedCalibrator:
             about_z = {
                 site: turned_about_z(self._start[site].q_ref_sensor, self._path[site])
                 for site in self._used
-                if site not in SITES
+                if site not in SITES and site in self._start and site in poses
             }
             return mistakes.slips(angle, about_z)
         return []

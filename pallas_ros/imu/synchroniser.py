@@ -1,4 +1,5 @@
-"""Synchronise the sample streams of the sensors, with their own rates, jitter, losses and gaps, to one time grid.
+"""Synchronise the samples of all sensors, with their own rates, jitter, losses and gaps, to one
+time grid.
 
 A deterministic function of the timestamps: the same samples in the same order give the same frames,
 live, replayed or offline. Nothing here reads a clock.

@@ -327,12 +327,12 @@ def test_an_optional_sensor_that_starts_late_is_waited_for() -> None:
     assert tuple(found.sites) == WORN and not found.warnings
 
 
-def raising() -> Sensed:
-    """Samples of a wearer who holds the N-pose for 6 s and then the T-pose for 6 s."""
+def raising(hold_s: int = 6) -> Sensed:
+    """Samples of a wearer who holds the N-pose for ``hold_s`` and then the T-pose for 6 s."""
     up = np.array([0.0, 0.0, GRAVITY])
     samples: Sensed = []
-    for k in range(1350):
-        turn = np.array([np.radians(np.interp(k, [600, 750], [90, 0])), 0.0, 0.0])
+    for k in range(100 * hold_s + 750):
+        turn = np.array([np.radians(np.interp(k - 100 * hold_s, [0, 150], [90, 0])), 0.0, 0.0])
         bones = dict.fromkeys(WORN, rotations.IDENTITY) | {
             "left_wrist": rotations.from_rotvec(-turn),
             "right_wrist": rotations.from_rotvec(turn),
@@ -356,6 +356,20 @@ def test_the_guided_procedure_leaves_out_a_sensor_that_is_silent(
     found = sought(calibrator("npose_tpose", sites=WORN), without(raising(), "left_shin", *dead))
     assert tuple(found.sites) == (*SITES, "right_shin")
     assert [w for w in found.warnings if "left_shin: silent" in w]
+
+
+def test_the_guided_procedure_keeps_a_sensor_that_was_silent_in_a_refused_pose_only() -> None:
+    """Regression: the N-pose is refused at first, because the neck sensor reports g, not m/s²."""
+    samples = [
+        (site, replace(sample, acceleration=sample.acceleration / GRAVITY))
+        if site == "neck" and sample.stamp < 7 * 10**9
+        else (site, sample)
+        for site, sample in without(raising(9), "left_shin", 0.0, 5.5)
+    ]
+    calibration = calibrator("npose_tpose", sites=WORN)
+    found = sought(calibration, samples)
+    assert any("neck" in mistake for mistake in calibration.mistakes)
+    assert tuple(found.sites) == WORN and not found.warnings
 
 
 def test_rest_refreshes_optional_sensors() -> None:
