@@ -101,6 +101,11 @@ class Judge:
                 self.steps += bool(not lies and not away <= SupervisorSettings().deviation)
         self._plan = list(zip(times, states, strict=True))
 
+    def lost(self) -> None:
+        """Begin a new stream after commands that this process missed and the controller did not."""
+        self._plan = []
+        self._done.append([])
+
     def violations(self) -> list[str]:
         """Return the violations in the commands executed since the last call."""
         found = []
@@ -138,7 +143,7 @@ class Ear:
         self.missed = 0
 
     def heard(self) -> list[Any]:
-        """Return the messages received since the last call."""
+        """Return the messages received since the last call, with None where commands were lost."""
         found = []
         for subscription in self._subscriptions:
             with subscription.handle:
@@ -146,7 +151,10 @@ class Ear:
                     number = taken[1]["publication_sequence_number"]
                     before = self._numbers.get(subscription.topic_name, number - 1)
                     self._numbers[subscription.topic_name] = number
-                    self.missed += max(0, number - before - 1)
+                    lost = max(0, number - before - 1)
+                    self.missed += lost
+                    if lost and subscription.msg_type is JointTrajectory:
+                        found.append(None)
                     found.append(deserialize_message(taken[0], subscription.msg_type))
         return found
 
@@ -255,7 +263,9 @@ class Soak:
         kind = attack_at(now - self._since)
         self._lied = now if kind == "joint states" else self._lied
         for message in self._ear.heard():
-            if isinstance(message, JointTrajectory):
+            if message is None:
+                self._judge.lost()
+            elif isinstance(message, JointTrajectory):
                 self._judge.add(message, now - self._lied < _TRUTH_AGAIN_S)
             else:
                 self._last = message

@@ -97,3 +97,20 @@ def test_a_step_within_a_motion_is_a_violation() -> None:
     judge, found = judged(arm.commands)
     assert judge.engaged == 0
     assert found
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_commands_that_the_judge_missed_are_no_violation(noticed: bool) -> None:
+    """Regression: on a slow machine, the judge joined motions between which it missed commands."""
+    arm = Arm()
+    assert not arm.supervisor.engage(arm.now)
+    arm.waves(200)
+    judge = Judge(ROBOT)
+    for command in arm.commands[:100]:
+        judge.add(command, lies=False)
+    if noticed:
+        judge.lost()
+    for command in arm.commands[106:]:
+        judge.add(command, lies=False)
+    assert bool(judge.violations()) != noticed
+    assert judge.steps == 0
