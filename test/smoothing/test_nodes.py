@@ -354,6 +354,7 @@ def test_a_second_pose_estimator_is_refused(graph: Graph, walk: F64) -> None:
     graph.until(lambda: any("another publisher" in text for text in graph.said), both)
     pelvis = np.array([body.positions[0] for body in graph.raw])
     assert np.ptp(pelvis, axis=0).max() < 0.1
+    assert {body.body_id for body in graph.raw} == {"operator"}
 
 
 def silence(graph: Graph) -> None:
