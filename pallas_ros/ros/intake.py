@@ -15,6 +15,9 @@ _GONE_NS = _NS // 2
 # A stall of this node looks like silence. Its queues are drained within this time, so that a
 # publisher that did not stop is heard again before another one has replaced it.
 _PROBATION_NS = _NS // 10
+# RTPS 2.5, 9.3.1: a GUID is the prefix of the participant (12 bytes) and an entity id (4 bytes).
+# The gids of rmw_fastrtps are these GUIDs.
+_PARTICIPANT_DIGITS = 2 * 12
 
 Names = Callable[[], Mapping[str, str]]
 """Maps each publisher's gid to its node's full name."""
@@ -26,6 +29,11 @@ def named(node: str, expected: str) -> bool:
     An empty ``expected`` matches any node; one without a slash matches in any namespace.
     """
     return expected in ("", node, node.rpartition("/")[2])
+
+
+def _same_participant(one: str, other: str) -> bool:
+    """Whether two gids are those of one participant: as a rule, of one process."""
+    return one[:_PARTICIPANT_DIGITS] == other[:_PARTICIPANT_DIGITS]
 
 
 class RateLimit:
@@ -60,7 +68,9 @@ class OnePublisher:
     have been this node that stalled.
 
     Attributes:
-        number: of the accepted publisher, from 1; each replacement counts. 0 before the first.
+        number: of the accepted publisher, from 1; each replacement counts, except by a publisher of
+            the same participant: a node that was rebuilt publishes under a new gid. 0 before the
+            first.
     """
 
     def __init__(
@@ -95,8 +105,9 @@ class OnePublisher:
         if gid != self._chosen:
             if self._chosen is not None and self._locked() and not self._may_replace(gid, now):
                 return False
+            if self._chosen is None or not _same_participant(gid, self._chosen):
+                self.number += 1
             self._chosen = gid
-            self.number += 1
         self._last_message = now
         self._probation.clear()
         return True

@@ -100,6 +100,21 @@ def test_a_stall_of_the_node_is_no_silence_of_the_publisher() -> None:
     assert one.number == 1
 
 
+def test_a_rebuilt_node_is_the_same_publisher_under_a_new_gid() -> None:
+    """Its bodies were renamed after a change of a parameter, so that the arm held."""
+    before, after = ("01" * 12 + entity for entity in ("00001203", "00001503"))
+    elsewhere = "02" * 12 + "00001203"
+    one = OnePublisher(dict, lambda: True, until_silent=True)
+
+    def replaced(gid: str, now: int) -> bool:
+        return not one.admits(gid, now) and one.admits(gid, now + NS // 5)
+
+    assert one.admits(before, NS) and not one.admits(after, NS + NS // 4)
+    assert replaced(after, 2 * NS) and one.number == 1
+    assert replaced(elsewhere, 4 * NS) and one.number == 2
+    assert replaced(before, 6 * NS) and one.number == 3
+
+
 def test_several_strangers_do_not_keep_each_other_out() -> None:
     one = OnePublisher(dict, lambda: True, until_silent=True)
     assert one.admits("gone", NS)
