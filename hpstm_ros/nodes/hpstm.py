@@ -12,7 +12,7 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
 from pallas_ros.body.resources import expanded
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
-from pallas_ros.ros.body_intake import BodyIntake, body_intake, strangers_remark
+from pallas_ros.ros.body_intake import BodyIntake, body_intake, rejected_remark
 from pallas_ros.ros.node import Health, PallasNode
 
 
@@ -61,8 +61,8 @@ class HpstmNode(PallasNode):
         """Report the failures of each body."""
         if self._built is None or not self.active:
             return Health()
-        strangers = strangers_remark(self._intake, self.settings["input_topic"])
-        remark = strangers or self._bodies.recent_remark(self.now())
+        rejected = rejected_remark(self._intake, self.settings["input_topic"])
+        remark = rejected or self._bodies.recent_remark(self.now())
         summary = f"method {self._method}" + (f"; {remark}" if remark else "")
         return Health(1 if remark else 0, summary, dict(self._bodies.figures()))
 

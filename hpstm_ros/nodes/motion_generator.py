@@ -32,7 +32,7 @@ from pallas_ros.body.origin import GENERATED
 from pallas_ros.body.resources import resource
 from pallas_ros.messages.encode import body_to_msg, to_stamp
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
-from pallas_ros.ros.body_intake import BodyIntake, body_intake, strangers_remark
+from pallas_ros.ros.body_intake import BodyIntake, body_intake, rejected_remark
 from pallas_ros.ros.node import Health, PallasNode
 
 FEEDBACK_S = 0.1
@@ -107,8 +107,8 @@ class MotionGeneratorNode(PallasNode):
         """Report the current goal."""
         if not self.active:
             return Health()
-        if strangers := strangers_remark(self._intake, self.settings["operator_topic"]):
-            return Health(1, strangers)
+        if rejected := rejected_remark(self._intake, self.settings["operator_topic"]):
+            return Health(1, rejected)
         if self._goal is not None:
             return Health(0, f"'{self._goal.request.text[:40]}' {self._stage()[0]}")
         if self._takeover.operator_leads:

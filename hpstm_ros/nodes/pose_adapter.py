@@ -27,7 +27,7 @@ from pallas_ros.body.names import TOPIC_POSE_BODY, WORLD_FRAME
 from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.messages.encode import body_to_msg
 from pallas_ros.messages.wire import deserialized
-from pallas_ros.ros.body_intake import BodyIntake, body_intake, strangers_remark
+from pallas_ros.ros.body_intake import BodyIntake, body_intake, rejected_remark
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import ALL_LATCHED, ANY_OFFER, STREAM
@@ -87,8 +87,8 @@ class PoseAdapterNode(PallasNode):
     def health(self) -> Health:
         """Report the last rejected body, and messages of other publishers."""
         formats = ", ".join(self._adapters)
-        strangers = strangers_remark(self._intake, self.settings["input_topic"], "messages")
-        wrong = self._why_unmatched() or strangers or self._refused
+        rejected = rejected_remark(self._intake, self.settings["input_topic"], "messages")
+        wrong = self._why_unmatched() or rejected or self._refused
         figures = {
             "format": formats,
             "messages over the rate limit": self._intake.flooded,

@@ -32,9 +32,20 @@ def id_of_publisher(body_id: str, number: int) -> str:
 
 def plain_id(body_id: str) -> str:
     """The id that the first publisher gave to the body."""
-    return body_id.partition(_PUBLISHER)[0]
+    return _split(body_id)[0]
 
 
 def same_publisher(one: str, other: str) -> bool:
     """Whether bodies of these two ids come from the same publishers."""
-    return one.partition(_PUBLISHER)[1:] == other.partition(_PUBLISHER)[1:]
+    return _split(one)[1] == _split(other)[1]
+
+
+def _split(body_id: str) -> tuple[str, str]:
+    """Split an id before the numbers of its publishers at the end (`id_of_publisher`)."""
+    end = len(body_id)
+    # not a regular expression: its time would grow with the square of the length of a hostile id
+    while (start := body_id.rfind(_PUBLISHER, 0, end)) >= 0:
+        if not body_id[start + len(_PUBLISHER) : end].isdecimal():
+            break
+        end = start
+    return body_id[:end], body_id[end:]

@@ -37,7 +37,7 @@ from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
 from pallas_ros.messages.encode import imu_frame_to_msg
 from pallas_ros.messages.wire import body_to_bytes, deserialized
 from pallas_ros.pipeline import Pipeline, PipelineSettings
-from pallas_ros.ros.body_intake import sensor_intake, strangers_remark
+from pallas_ros.ros.body_intake import rejected_remark, sensor_intake
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
@@ -133,10 +133,10 @@ class PallasBodyNode(PallasNode):
         intakes = self._intakes.items()
         flooded = {f"{topic}: over the rate limit": i.flooded for topic, i in intakes}
         others = {f"{topic}: of other publishers": i.unexpected for topic, i in intakes}
-        strangers = [strangers_remark(i, topic, "samples") for topic, i in intakes]
+        rejected = [rejected_remark(i, topic, "samples") for topic, i in intakes]
         topics = map(self.resolve_topic_name, self._imu_topics.values())
         mismatched = [self.unmatched[topic] for topic in topics if topic in self.unmatched]
-        remarks = [*mismatched[:1], *filter(None, strangers), *self._pipeline.remarks()]
+        remarks = [*mismatched[:1], *filter(None, rejected), *self._pipeline.remarks()]
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
         watch = {
             "steps over the deadline": self._watch.overruns,

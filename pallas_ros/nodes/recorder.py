@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -26,7 +27,8 @@ _RESENT_NS = 2_000_000_000
 DEPTH = 1000  # queue depth per topic between two polls
 EXPECTED = {TOPIC_IMU.format(site=site): "sensor_msgs/msg/Imu" for site in ALL_SITES}
 """Subscribed before any publisher exists, so that the first sample is in the bag: calibration uses
-the first seconds. The bag contains those that have a sample.
+the first seconds. The bag contains those that have a sample. If all publishers have another type,
+the topic is subscribed to again with theirs.
 """
 _SAMPLES = Qos(reliable=False)
 
@@ -81,14 +83,23 @@ class Taps:
     def discover(self) -> dict[str, str]:
         """Return the published topics with their type.
 
-        Skips topics with more than one type and hidden topics, which actions use.
+        Skips topics with more than one type and hidden topics, which actions use. The type of an
+        open topic is that of its publishers, which may differ from that of the subscription.
         """
-        found = self._node.get_topic_names_and_types()
-        return {
-            name: types[0]
-            for name, types in found
-            if len(types) == 1 and "/_" not in name and self._node.count_publishers(name)
-        }
+        found = {}
+        for name, types in self._node.get_topic_names_and_types():
+            if "/_" in name or not self._node.count_publishers(name):
+                continue
+            if len(types) > 1 and name in self._open:
+                publishers = self._node.get_publishers_info_by_topic(name)
+                types = list({info.topic_type for info in publishers})
+            if len(types) == 1:
+                found[name] = types[0]
+        return found
+
+    def type_of(self, topic: str) -> str:
+        """Type of an open topic; empty if it is not open."""
+        return self._open[topic][0] if topic in self._open else ""
 
     def offered(self, topic: str) -> Qos:
         """Return the QoS offered for ``topic``: that of its least demanding publisher."""
@@ -102,11 +113,15 @@ class Taps:
         )
 
     def open(self, topic: str, msgtype: str, qos: Qos) -> None:
-        """Subscribe.
+        """Subscribe, in place of an earlier subscription of the topic.
 
         Raises:
-            PallasError: the message package is not installed here.
+            PallasError: the message package is not installed here, or this process already uses the
+                topic with another type.
         """
+        kind = message_class(msgtype)
+        if topic in self._open:
+            self._node.destroy_subscription(self._open.pop(topic)[1])
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=self._depth,
@@ -117,12 +132,11 @@ class Taps:
                 DurabilityPolicy.TRANSIENT_LOCAL if qos.latched else DurabilityPolicy.VOLATILE
             ),
         )
-        self._open[topic] = (
-            msgtype,
-            self._node.create_subscription(
-                message_class(msgtype), topic, _never, profile, raw=True
-            ),
-        )
+        try:
+            made = self._node.create_subscription(kind, topic, _never, profile, raw=True)
+        except rclpy_implementation.RCLError as error:  # in one participant a topic has one type
+            raise PallasError(f"it cannot be subscribed to as {msgtype}: {error}") from error
+        self._open[topic] = (msgtype, made)
 
     def take(self) -> list[BagMessage]:
         """Return everything received since the last call, in order of reception.
@@ -282,18 +296,29 @@ class RecorderNode(PallasNode):
     def _open(self, topic: str, msgtype: str, qos: Qos) -> None:
         if not self._wanted(topic) or self._taps is None or self._bag is None or self._bag.closed:
             return
+        earlier = self._taps.type_of(topic)
         try:
-            self._bag.add_topic(topic, msgtype, qos)
-            self._taps.open(topic, msgtype, qos)
+            if earlier:  # the bag keeps the type that it is told first, so this must succeed
+                self._taps.open(topic, msgtype, qos)
+                self._bag.add_topic(topic, msgtype, qos)
+            else:
+                self._bag.add_topic(topic, msgtype, qos)
+                self._taps.open(topic, msgtype, qos)
         except PallasError as error:
+            if earlier:
+                self._taps.open(topic, earlier, _SAMPLES)
             self._refused.add(topic)
             self.say(f"{topic} is not recorded: {error}")
 
     def _discover(self) -> None:
-        if self._taps is not None:
-            for topic, msgtype in self._taps.discover().items():
-                if topic not in self._taps.topics and topic not in self._refused:
-                    self._open(topic, msgtype, self._taps.offered(topic))
+        if self._taps is None or self._bag is None:
+            return
+        for topic, msgtype in self._taps.discover().items():
+            # an expected topic is in the bag once it has a sample, others as soon as they are open
+            silent = topic in EXPECTED and topic not in self._bag.topics
+            known = self._taps.type_of(topic)
+            if topic not in self._refused and (not known or (silent and msgtype != known)):
+                self._open(topic, msgtype, self._taps.offered(topic))
 
     def _record(self) -> None:
         if self._taps is None or self._bag is None or self._bag.closed:

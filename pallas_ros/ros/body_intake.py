@@ -48,10 +48,15 @@ def sensor_intake(rate: float) -> Intake:
     return Intake(RateLimit(rate), OnePublisher(dict, lambda: True, until_silent=True))
 
 
-def strangers_remark(intake: Intake, topic: str, what: str = "bodies") -> str:
+def rejected_remark(intake: Intake, topic: str, what: str = "bodies") -> str:
     """A sentence about messages of other publishers rejected since the last call; empty if none.
 
     ``what`` is the plural of what the topic carries.
     """
     count = intake.newly_rejected()
-    return f"{count} {what} of another publisher of {topic} were rejected: stop it" if count else ""
+    if not count:
+        return ""
+    return (
+        f"{count} {what} of another publisher of {topic} were rejected, because one publisher is "
+        "read at a time: stop one of them"
+    )

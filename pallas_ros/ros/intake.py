@@ -12,6 +12,12 @@ _MOST_PUBLISHERS = 64
 _LOOKUP_INTERVAL_NS = _NS // 10  # between graph look-ups of an unknown publisher's name
 # After this time without messages a publisher may be replaced by another of the expected name.
 _GONE_NS = _NS // 2
+# A stall of this node looks like silence. Its queues are drained within this time, so that a
+# publisher that did not stop is heard again before another one has replaced it.
+_PROBATION_NS = _NS // 10
+# RTPS 2.5, 9.3.1: a GUID is the prefix of the participant (12 bytes) and an entity id (4 bytes).
+# The gids of rmw_fastrtps are these GUIDs.
+_PARTICIPANT_DIGITS = 2 * 12
 
 Names = Callable[[], Mapping[str, str]]
 """Maps each publisher's gid to its node's full name."""
@@ -23,6 +29,11 @@ def named(node: str, expected: str) -> bool:
     An empty ``expected`` matches any node; one without a slash matches in any namespace.
     """
     return expected in ("", node, node.rpartition("/")[2])
+
+
+def _same_participant(one: str, other: str) -> bool:
+    """Whether two gids are those of one participant: as a rule, of one process."""
+    return one[:_PARTICIPANT_DIGITS] == other[:_PARTICIPANT_DIGITS]
 
 
 class RateLimit:
@@ -52,8 +63,14 @@ class OnePublisher:
     over after the previous one went silent. Names can be forged; only SROS2 prevents that. An empty
     gid is that of an unknown publisher: all publishers of the topic must then have the name.
 
+    After the silence, the first message of another publisher only starts its probation. A later
+    message replaces the previous publisher if nothing of that one was handled in between: it may
+    have been this node that stalled.
+
     Attributes:
-        number: of the accepted publisher, from 1; each replacement counts. 0 before the first.
+        number: of the accepted publisher, from 1; each replacement counts, except by a publisher of
+            the same participant: a node that was rebuilt publishes under a new gid. 0 before the
+            first.
     """
 
     def __init__(
@@ -77,6 +94,7 @@ class OnePublisher:
         self._last_lookup = -_NS
         self._chosen: str | None = None
         self._last_message = 0
+        self._probation: dict[str, int] = {}  # first message of each since the last accepted one
         self.number = 0
 
     def admits(self, gid: str, now: int) -> bool:
@@ -85,13 +103,22 @@ class OnePublisher:
         if self._expected and unsure and not self._is_expected(gid, now):
             return False
         if gid != self._chosen:
-            silent = self._replaceable and now - self._last_message > _GONE_NS
-            if self._chosen is not None and self._locked() and not silent:
+            if self._chosen is not None and self._locked() and not self._may_replace(gid, now):
                 return False
+            if self._chosen is None or not _same_participant(gid, self._chosen):
+                self.number += 1
             self._chosen = gid
-            self.number += 1
         self._last_message = now
+        self._probation.clear()
         return True
+
+    def _may_replace(self, gid: str, now: int) -> bool:
+        """Whether the accepted publisher is gone; starts the probation of the other one."""
+        if not self._replaceable or now - self._last_message <= _GONE_NS:
+            return False
+        if gid not in self._probation and len(self._probation) >= _MOST_PUBLISHERS:
+            self._probation.clear()
+        return now - self._probation.setdefault(gid, now) >= _PROBATION_NS
 
     def _is_expected(self, gid: str, now: int) -> bool:
         if gid not in self._known and now - self._last_lookup > _LOOKUP_INTERVAL_NS:

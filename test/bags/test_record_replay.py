@@ -125,6 +125,49 @@ def test_the_first_sample_of_a_sensor_is_in_the_bag_and_no_empty_topic(
     assert len([*Bag(tmp_path / "bag").read(topic)]) == 1
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_sensor_topic_of_another_type_is_recorded_unless_this_process_uses_it(
+    node: Any, tmp_path: Path, shared: bool
+) -> None:
+    """It is subscribed to as `Imu` in advance, and was silently left out."""
+    from rclpy.context import Context
+    from rclpy.parameter import Parameter
+    from sensor_msgs.msg import Imu, MagneticField
+
+    from pallas_ros.nodes.recorder import RecorderNode
+    from pallas_ros.ros.qos import SENSOR, STREAM
+
+    topic = "/imu/neck"
+    elsewhere = Context()  # in one participant a topic has one type
+    elsewhere.init()
+    driver = rclpy.create_node("driver", context=elsewhere)
+    field = driver.create_publisher(MagneticField, topic, STREAM)
+    if shared:
+        node.create_subscription(Imu, topic, lambda _: None, SENSOR)
+    path = Parameter("path", value=str(tmp_path / "bag"))
+    recorder = RecorderNode(parameter_overrides=[path])
+    recorder.bring("configure")
+    recorder.bring("activate")
+    try:
+        if shared:
+            until(lambda: recorder._discover() or topic in recorder._refused)
+            assert recorder._taps.type_of(topic) == "sensor_msgs/msg/Imu"
+            assert topic not in recorder.bag.topics
+            return
+        until(lambda: recorder._discover() or topic in recorder.bag.topics)
+        until(field.get_subscription_count)
+        field.publish(MagneticField())
+        until(lambda: recorder._record() or recorder.bag.topics[topic])
+    finally:
+        recorder.stop()
+        recorder.destroy_node()
+        driver.destroy_node()
+        elsewhere.try_shutdown()
+    bag = Bag(tmp_path / "bag")
+    assert len([*bag.read(topic)]) == 1
+    assert bag.topics[topic].qos.reliable
+
+
 def test_a_recorder_that_is_killed_loses_a_second_at_most(node: Any, tmp_path: Path) -> None:
     from std_msgs.msg import String
 

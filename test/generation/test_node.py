@@ -15,6 +15,7 @@ import rclpy
 from pallas.action import GenerateMotion
 from pallas.msg import BodyPose
 from rclpy.action import ActionClient
+from rclpy.context import Context
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
@@ -101,9 +102,13 @@ class Peer:
             "the operator leads"
             in self.result(self.ask(text="walk", duration=1.0, play=True)).message
         )
+        another = None
         if knows_publishers():  # another publisher may show another person
             self.client_node.destroy_publisher(bodies)
-            bodies = self.client_node.create_publisher(BodyPose, "/hpstm/body", 10)
+            elsewhere = Context()  # a publisher of this participant would be the same node, rebuilt
+            elsewhere.init()
+            another = rclpy.create_node("another", context=elsewhere)
+            bodies = another.create_publisher(BodyPose, "/hpstm/body", 10)
             self.until(lambda: self.node._intake.own_id("operator") == "operator_publisher2")
             count = len(self.shown)
             end = monotonic() + 0.3
@@ -112,6 +117,9 @@ class Peer:
         assert self.call("hand_back").success
         self.until(lambda: self.shown[-1].remarks == ("generated", "at rest"))
         self.client_node.destroy_timer(timer)
+        if another is not None:
+            another.destroy_node()
+            another.context.try_shutdown()
 
     def close(self) -> None:
         """Destroy all nodes."""

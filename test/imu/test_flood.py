@@ -81,13 +81,15 @@ def test_a_second_publisher_of_a_sensor_is_refused(ros_nodes: list[Any]) -> None
     sample = Imu()
     sample.orientation.w = 1.0
     end = monotonic() + 60
-    while intake.unexpected <= 10:
+    said = ""
+    # each remark is made once, and the node's own timer may be the one that takes it
+    while intake.unexpected <= 10 or "another publisher of /imu/neck" not in said:
+        said = node.health().summary
         assert monotonic() < end, node.health()
         sample.header.stamp = driver.get_clock().now().to_msg()
         for publisher in (ours, theirs, other_site):
             publisher.publish(sample)
         executor.spin_once(timeout_sec=0.02)
     health = node.health()
-    assert "another publisher of /imu/neck" in health.summary
     assert health.values["/imu/neck: of other publishers"] > 10
     assert health.values["/imu/pelvis: of other publishers"] == 0

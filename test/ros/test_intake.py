@@ -50,8 +50,10 @@ def test_only_the_node_that_is_expected_is_listened_to_and_may_be_restarted() ->
     assert one.admits("a", NS + NS // 5)
     names["c"] = "/hpstm"
     assert not one.admits("c", NS + NS // 3)
-    assert one.admits("c", 2 * NS)
+    assert not one.admits("c", 2 * NS)
+    assert one.admits("c", 2 * NS + NS // 10)
     assert not one.admits("b", 5 * NS)
+    assert not one.admits("b", 6 * NS)
     exact = OnePublisher(lambda: {"a": "/lab/hpstm"}, lambda: True, "/hpstm")
     assert not exact.admits("a", NS)
 
@@ -77,9 +79,57 @@ def test_any_publisher_may_be_replaced_after_it_went_silent() -> None:
     one = OnePublisher(dict, lambda: True, until_silent=True)
     assert one.admits("a", NS)
     assert not one.admits("b", NS + NS // 3)
-    assert one.admits("b", 2 * NS)
+    assert not one.admits("b", 2 * NS)
+    assert not one.admits("b", 2 * NS + NS // 20)
+    assert one.admits("b", 2 * NS + NS // 10)
     assert not one.admits("a", 2 * NS + NS // 3)
     assert one.number == 2
+
+
+def test_a_stall_of_the_node_is_no_silence_of_the_publisher() -> None:
+    """Whoever was first in the queue afterwards took over and stayed."""
+    one = OnePublisher(dict, lambda: True, until_silent=True)
+    assert one.admits("ours", NS)
+    for stall in range(2, 5):
+        after = stall * NS
+        assert not one.admits("theirs", after)
+        assert one.admits("ours", after + 1000)
+        assert not one.admits("theirs", after + 2000)
+        assert one.admits("ours", after + NS // 5)
+        assert not one.admits("theirs", after + NS // 5 + 1000)
+    assert one.number == 1
+
+
+def test_a_rebuilt_node_is_the_same_publisher_under_a_new_gid() -> None:
+    """Its bodies were renamed after a change of a parameter, so that the arm held."""
+    before, after = ("01" * 12 + entity for entity in ("00001203", "00001503"))
+    elsewhere = "02" * 12 + "00001203"
+    one = OnePublisher(dict, lambda: True, until_silent=True)
+
+    def replaced(gid: str, now: int) -> bool:
+        return not one.admits(gid, now) and one.admits(gid, now + NS // 5)
+
+    assert one.admits(before, NS) and not one.admits(after, NS + NS // 4)
+    assert replaced(after, 2 * NS) and one.number == 1
+    assert replaced(elsewhere, 4 * NS) and one.number == 2
+    assert replaced(before, 6 * NS) and one.number == 3
+
+
+def test_several_strangers_do_not_keep_each_other_out() -> None:
+    one = OnePublisher(dict, lambda: True, until_silent=True)
+    assert one.admits("gone", NS)
+    taken = {"a": 0, "b": 0}
+    for k in range(20):
+        for gid in taken:
+            taken[gid] += one.admits(gid, 3 * NS + k * NS // 60)
+    assert taken == {"a": 14, "b": 0}
+
+
+def test_publishers_on_probation_are_not_kept_for_ever() -> None:
+    one = OnePublisher(dict, lambda: True, until_silent=True)
+    assert one.admits("gone", NS)
+    assert not any(one.admits(str(k), 3 * NS + k) for k in range(1000))
+    assert len(one._probation) <= 64
 
 
 def test_refusals_are_counted_by_their_reason() -> None:

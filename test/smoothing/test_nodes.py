@@ -2,7 +2,7 @@
 transform to a smooth body with covariance.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from time import monotonic
@@ -354,6 +354,23 @@ def test_a_second_pose_estimator_is_refused(graph: Graph, walk: F64) -> None:
     graph.until(lambda: any("another publisher" in text for text in graph.said), both)
     pelvis = np.array([body.positions[0] for body in graph.raw])
     assert np.ptp(pelvis, axis=0).max() < 0.1
+    assert {body.body_id for body in graph.raw} == {"operator"}
+
+
+@pytest.fixture
+def abroad(ros_nodes: list[Any]) -> Iterator[Callable[[], Any]]:
+    """Create nodes that are participants of their own, as in another process."""
+    contexts: list[Context] = []
+
+    def made() -> Any:
+        contexts.append(Context())
+        contexts[-1].init()
+        ros_nodes.append(rclpy.create_node("another", context=contexts[-1]))
+        return ros_nodes[-1]
+
+    yield made
+    for context in contexts:
+        context.try_shutdown()
 
 
 def silence(graph: Graph) -> None:
@@ -363,8 +380,13 @@ def silence(graph: Graph) -> None:
 
 
 @pytest.mark.skipif(not knows_publishers(), reason="the middleware does not name publishers")
-def test_another_publisher_of_the_input_after_a_silence_is_another_person(graph: Graph) -> None:
-    """The arm would follow it without another engage, also after the node was configured again."""
+def test_another_publisher_of_the_input_after_a_silence_is_another_person(
+    graph: Graph, abroad: Callable[[], Any]
+) -> None:
+    """The arm would follow it without another engage, also after the node was configured again.
+
+    A publisher of the same participant is the same node, rebuilt.
+    """
     graph.add(HpstmNode, input_topic="/pallas/body", method="bypass")
     node = graph.nodes[-1]
     q = np.tile(rotations.IDENTITY, (22, 1))
@@ -383,27 +405,32 @@ def test_another_publisher_of_the_input_after_a_silence_is_another_person(graph:
     silence(graph)
     graph.until(lambda: len(graph.smooth) > 50, publish)
     assert shown() == {"one"}
-    for configured_again in (False, True):
-        graph.peer.destroy_publisher(publisher)
-        publisher = graph.peer.create_publisher(BodyPose, "/pallas/body", 100)
+    owner = graph.peer
+    for name, next_owner, configured_again in (
+        ("one", owner, False),
+        ("one_publisher2", abroad(), False),
+        ("one_publisher3", abroad(), True),
+    ):
+        owner.destroy_publisher(publisher)
+        owner = next_owner
+        publisher = owner.create_publisher(BodyPose, "/pallas/body", 100)
         silence(graph)
         if configured_again:
             node.set_parameters([Parameter("lookahead", value=1)])
         graph.smooth.clear()
         graph.until(lambda: any(not body.remarks for body in graph.smooth), publish)
-        new = {body.body_id for body in graph.smooth if not body.remarks}
-        assert new == {"one_publisher3" if configured_again else "one_publisher2"}
+        assert {body.body_id for body in graph.smooth if not body.remarks} == {name}
 
 
 @pytest.mark.skipif(not knows_publishers(), reason="the middleware does not name publishers")
 def test_another_pose_estimator_after_a_silence_shows_another_person(
-    graph: Graph, walk: F64
+    graph: Graph, walk: F64, abroad: Callable[[], Any]
 ) -> None:
     graph.add(PoseAdapterNode, axes="optical")
     still = seen_by_camera(load_format("coco_17"), walk[0])
     connect(graph, still)
     graph.peer.destroy_publisher(graph.poses)
-    graph.poses = graph.peer.create_publisher(PoseArray, "/pose_estimator/poses", 100)
+    graph.poses = abroad().create_publisher(PoseArray, "/pose_estimator/poses", 100)
     silence(graph)
     assert {body.body_id for body in graph.raw} == {"operator"}
     graph.raw.clear()
