@@ -1,21 +1,27 @@
 """One sqlite3 file of rosbag2, of any schema version; reading continues after damaged pages.
 
-The index of the timestamps is never used: a wrong key in it, which sqlite3 does not notice, loses a
-message and repeats another.
+A wrong key in the index of the timestamps, which sqlite3 does not notice, loses a message and
+repeats another. Only windows of time are read with the index, and its entries are compared with the
+rows; everything else is read without it.
 """
 
 import contextlib
+import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
+from pallas_ros.bags.mcap_records import FOREVER
 from pallas_ros.bags.types import BagMessage, BagTopic, Qos
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.opening import ANY_BYTES, check_regular
 
+Key = tuple[int, int, int]
 Row = tuple[int, int, int, bytes]
+Entry = tuple[int, int, int, Any]
+"""Row number, topic, timestamp in the index and in the row."""
 _DAMAGE = (sqlite3.Error, MemoryError)
 """Raised for damaged pages; the latter for a row whose size is damaged."""
 _FARTHEST = 1 << 20
@@ -27,7 +33,10 @@ _STEPS = 10_000_000
 _STEPS_PER_BYTE = 100
 """Maximum steps of sqlite3's machine: reading a row takes up to 50, and a row at least 6 bytes."""
 _LARGEST = 1 << 28
-"""Maximum bytes of a value; a message of a 4k camera has 33 MB."""
+"""Maximum bytes of a value, and of the misplaced rows; a message of a 4k camera has 33 MB."""
+
+_ENTRIES = 64
+"""Entries of the index that are compared with the rows at once."""
 
 
 class SqliteFile:
@@ -42,6 +51,7 @@ class SqliteFile:
         self._path = path
         self.name = path.name
         self._troubles: dict[str, None] = {}
+        self._sound = True
         self.topics: list[BagTopic] = []
         self.encodings: dict[str, str] = {}
         self.first = 0
@@ -95,28 +105,41 @@ class SqliteFile:
 
         Only the keys are sorted; data that were sorted as well would be copied to a temporary file.
         """
+        query = "SELECT data FROM messages NOT INDEXED WHERE rowid = ? AND timestamp = ?"
+        misplaced: dict[Key, Any] | None = None
+        for key, topic, stamp in self._keys(database, start, stop):
+            if topic not in topics:
+                continue
+            found = database.execute(f"{query} AND topic_id = ?", (key, stamp, topic)).fetchone()
+            if found is None:
+                if misplaced is None:
+                    self._damaged("a row is not where its key belongs")
+                    misplaced = _misplaced(database, start, stop)
+                found = (misplaced.get((key, topic, stamp)),)
+            if _is_message(stamp, found[0]):
+                yield key, topic, stamp, found[0]
+
+    def _keys(self, database: sqlite3.Connection, start: int, stop: int) -> Iterator[Key]:
+        """Yield row number, topic and timestamp of the rows with start <= stamp < stop.
+
+        The index is used for a part of a file without known damage, until an entry is wrong.
+        """
+        done = (-1, -1)
+        if self._sound and (start > 0 or stop < FOREVER) and _has_index(database):
+            try:
+                for key, topic, stamp in _indexed(database, start, stop):
+                    yield key, topic, stamp
+                    done = (stamp, key)
+                return
+            except _DAMAGE as error:
+                self._damaged(error)
         query = (
             "SELECT rowid, topic_id, timestamp FROM messages NOT INDEXED"
             " WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, rowid"
         )
         for key, topic, stamp in database.execute(query, (start, stop)):
-            if topic in topics:
-                data = self._data(database, key, topic, stamp)
-                if _is_message(stamp, data):
-                    yield key, topic, stamp, data
-
-    def _data(self, database: sqlite3.Connection, key: int, topic: int, stamp: int) -> Any:
-        """Return the data of a row; a row that is not where its key belongs is searched for."""
-        wanted = (key, topic, stamp)
-        query = (
-            "SELECT data FROM messages NOT INDEXED"
-            " WHERE {} = ? AND topic_id = ? AND timestamp = ? LIMIT 1"
-        )
-        found = database.execute(query.format("rowid"), wanted).fetchone()
-        if found is None:
-            self._damaged("a row is not where its key belongs")
-            found = database.execute(query.format("+rowid"), wanted).fetchone()
-        return None if found is None else found[0]
+            if done == (-1, -1) or (stamp, key) > done:
+                yield key, topic, stamp
 
     def check(self, progress: Callable[[int], None]) -> None:
         """Have sqlite3 check every page.
@@ -173,6 +196,7 @@ class SqliteFile:
                 )
 
     def _damaged(self, error: object) -> None:
+        self._sound = False
         why = str(error)[:80] or "a row is too large"
         self._troubles.setdefault(f"is damaged ({why}): messages may be missing", None)
 
@@ -263,3 +287,92 @@ class SqliteFile:
 
 def _is_message(stamp: Any, data: Any) -> bool:
     return isinstance(data, bytes) and isinstance(stamp, int)
+
+
+def _has_index(database: sqlite3.Connection) -> bool:
+    query = (
+        "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'timestamp_idx'"
+        " AND tbl_name = 'messages'"
+    )
+    return database.execute(query).fetchone() is not None
+
+
+def _indexed(database: sqlite3.Connection, start: int, stop: int) -> Iterator[Key]:
+    """Yield row number, topic and timestamp of the rows with start <= stamp < stop by the index.
+
+    The entries are compared with the rows, also the one before and those after the part that is
+    read: a wrong key does not move its entry, so if both are right, no entry of the part is
+    outside.
+
+    Raises:
+        sqlite3.Error: an entry is wrong or missing.
+    """
+    query = (
+        "SELECT a.rowid, b.topic_id, a.timestamp, b.timestamp"
+        " FROM messages AS a INDEXED BY timestamp_idx"
+        " LEFT JOIN messages AS b NOT INDEXED ON b.rowid = a.rowid"
+        " WHERE a.timestamp {1} ? ORDER BY a.timestamp {0}, a.rowid {0}"
+    )
+    database.execute("BEGIN")  # a recorder may be adding rows
+    before = database.execute(query.format("DESC", "<") + " LIMIT 1", (start,)).fetchall()
+    following = database.execute(query.format("ASC", ">="), (start,))
+    while part := following.fetchmany(_ENTRIES):
+        _compare(database, before, part, start)
+        for key, topic, stamp, _ in part:
+            if stamp >= stop:
+                return
+            yield key, topic, stamp
+        before = part[-1:]
+    _compare(database, before, [], start)
+
+
+def _compare(
+    database: sqlite3.Connection, before: list[Entry], part: list[Entry], start: int
+) -> None:
+    """Compare entries of the index, and the one before them, with the rows.
+
+    The rows from the lowest to the highest number are counted, which are about as many as the
+    entries if the messages were written by time. Without ``part``, no row may follow ``before``.
+
+    Raises:
+        sqlite3.Error: an entry is wrong or missing.
+    """
+    entries = before + part
+    sound = all(isinstance(stamp, int) and stamp == stored for _, _, stamp, stored in entries)
+    if sound:
+        places = [(stamp, key) for key, _, stamp, _ in entries]
+        numbers = [key for _, key in places]
+        low = places[0] if before else (start, -1)
+        high = places[-1] if part else (FOREVER, FOREVER)
+        query = (
+            "SELECT COUNT(*) FROM messages NOT INDEXED WHERE rowid BETWEEN ? AND ?"
+            " AND (timestamp, rowid) > (?, ?) AND (timestamp, rowid) <= (?, ?)"
+        )
+        first = min(numbers) if before else -1
+        last = max(numbers) if part else FOREVER
+        count = database.execute(query, (first, last, *low, *high)).fetchone()[0]
+        sound = count == len(part) and all(a < b for a, b in itertools.pairwise(places))
+    if not sound:
+        raise sqlite3.DatabaseError("the index of the timestamps is wrong")
+
+
+def _misplaced(database: sqlite3.Connection, start: int, stop: int) -> dict[Key, Any]:
+    """Return the data of the rows with start <= stamp < stop that are not found by their key.
+
+    Raises:
+        sqlite3.Error: they are too many for the memory.
+    """
+    query = (
+        "SELECT rowid, topic_id, timestamp, data FROM messages AS a NOT INDEXED"
+        " WHERE timestamp >= ? AND timestamp < ? AND NOT EXISTS"
+        " (SELECT 1 FROM messages AS b NOT INDEXED WHERE b.rowid = a.rowid"
+        " AND b.timestamp = a.timestamp AND b.topic_id = a.topic_id)"
+    )
+    found: dict[Key, Any] = {}
+    size = 0
+    for key, topic, stamp, data in database.execute(query, (start, stop)):
+        size += len(data) if isinstance(data, bytes) else 0
+        if size > _LARGEST:
+            raise sqlite3.DatabaseError("too many rows are not where their keys belong")
+        found[(key, topic, stamp)] = data
+    return found

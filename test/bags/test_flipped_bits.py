@@ -16,6 +16,7 @@ from rosbags.highlevel import AnyReader
 
 from pallas_ros.bags import Bag, BagMessage, repair
 from pallas_ros.bags.mcap_records import CHUNK, Records
+from pallas_ros.bags.sqlite_file import SqliteFile
 
 COUNT = 400
 CUT = 3000  # bytes: more than the index of such a bag
@@ -238,6 +239,84 @@ def test_a_wrong_key_in_the_index_of_sqlite3_costs_nothing(tmp_path: Path) -> No
     assert repair(tmp_path / "bag").messages == 4000
     assert read(tmp_path / "bag") == whole
     assert Bag(tmp_path / "bag").check() == ""
+
+
+@pytest.mark.parametrize("bit", [0, 20, 24, 28, 31, 32, 36, 47])
+def test_a_wrong_timestamp_in_the_index_of_sqlite3_costs_no_window_a_message(
+    tmp_path: Path, bit: int
+) -> None:
+    write_texts(tmp_path / "bag", 1000, storage="sqlite3")
+    file = tmp_path / "bag" / "bag_0.db3"
+    whole = read(tmp_path / "bag")
+    sound = file.read_bytes()
+    for wrong in (300, 501, 999):
+        data = bytearray(sound)
+        at = place_in(data, INDEX_LEAF, whole[wrong].stamp)
+        data[at + 5 - bit // 8] ^= 1 << bit % 8
+        file.write_bytes(data)
+        for begin in {max(0, wrong - gap) for gap in (0, 1, 3, 10, 21)}:
+            end = min(begin + 20, 999)
+            part = Bag(tmp_path / "bag").messages(start=whole[begin].stamp, stop=whole[end].stamp)
+            assert list(part) == whole[begin:end], (wrong, begin)
+        rest = Bag(tmp_path / "bag").messages(start=whole[100].stamp)
+        assert list(rest) == whole[100:]
+
+
+def test_lost_pages_of_the_index_of_sqlite3_cost_no_window_a_message(tmp_path: Path) -> None:
+    write_texts(tmp_path / "bag", 1000, storage="sqlite3")
+    file = tmp_path / "bag" / "bag_0.db3"
+    whole = read(tmp_path / "bag")
+    sound = file.read_bytes()
+    pages = [at for at in range(4096, len(sound), 4096) if sound[at] == INDEX_LEAF]
+    assert len(pages) > 3
+    for page in pages:
+        data = bytearray(sound)
+        data[page + 4] ^= 1 << sound[page + 4].bit_length() - 1  # the number of entries
+        file.write_bytes(data)
+        for begin in range(0, 1000, 100):
+            part = Bag(tmp_path / "bag").messages(
+                start=whole[begin].stamp, stop=whole[begin + 99].stamp + 1
+            )
+            assert list(part) == whole[begin : begin + 100], (page, begin)
+
+
+def test_a_window_of_sqlite3_is_read_with_the_index_unless_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_texts(tmp_path / "bag", 20_000, storage="sqlite3")
+    whole = read(tmp_path / "bag")
+    start = whole[9000].stamp
+    stop = whole[9020].stamp
+    steps = [0]
+
+    def counted(file: SqliteFile) -> sqlite3.Connection:
+        def count() -> int:
+            steps[0] += 1
+            return 0
+
+        database = connect(file)
+        database.set_progress_handler(count, 100)
+        return database
+
+    def steps_of_window(bag: Bag) -> int:
+        steps[0] = 0
+        assert list(bag.messages(start=start, stop=stop)) == whole[9000:9020]
+        return steps[0]
+
+    connect = SqliteFile._connect
+    monkeypatch.setattr(SqliteFile, "_connect", counted)
+    with_index = steps_of_window(Bag(tmp_path / "bag"))
+    file = tmp_path / "bag" / "bag_0.db3"
+    data = bytearray(file.read_bytes())
+    data[place_in(data, INDEX_LEAF, whole[1999].stamp) + 7] ^= 4
+    file.write_bytes(data)
+    bag = Bag(tmp_path / "bag")
+    assert steps_of_window(bag) == with_index
+    assert bag.check()
+    assert steps_of_window(bag) > 20 * with_index > 0
+    with sqlite3.connect(file) as database:
+        database.execute("DROP INDEX timestamp_idx")
+    assert steps_of_window(Bag(tmp_path / "bag")) > 20 * with_index > 0
 
 
 def test_a_wrong_end_in_the_index_of_sqlite3_does_not_change_the_span(tmp_path: Path) -> None:
