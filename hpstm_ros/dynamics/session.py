@@ -34,7 +34,8 @@ FULL_SHARE = 1.0
 SHARES = (HIGH_SHARE, FULL_SHARE)
 DOUBTFUL = 0.15
 """Of body weight: moments with a larger unexplained force are not used in evaluations either."""
-_NS = 1e9 / MODEL_RATE_HZ
+_PERIOD_NS = 1e9 / MODEL_RATE_HZ
+"""ns, between two bodies."""
 _LONGEST_STEP_S = 0.1
 """s, longest time for which one instant counts; longer gaps count as one frame."""
 _BRIDGED_S = 0.1
@@ -232,7 +233,7 @@ def at_model_rate(bag: Bag, topic: str) -> Iterator[tuple[int, BodyFrame]]:
         stamps.setdefault(body.body_id, []).append(body.stamp)
     steps = np.diff(max(stamps.values(), key=len)) if stamps else np.zeros(0)
     bodies = read_bodies(bag, topic)
-    near = not len(steps) or abs(float(np.median(steps)) / _NS - 1) <= _NEAR_RATE
+    near = not len(steps) or abs(float(np.median(steps)) / _PERIOD_NS - 1) <= _NEAR_RATE
     return bodies if near else evenly(bodies)
 
 
@@ -246,9 +247,9 @@ def evenly(bodies: Iterable[tuple[int, BodyFrame]]) -> Iterator[tuple[int, BodyF
         last[body.body_id] = received, body
         if before is None or not 0 < (body.stamp - before[1].stamp) / 1e9 <= _BRIDGED_S:
             continue
-        start, stop = (int(np.ceil(stamp / _NS)) for stamp in (before[1].stamp, body.stamp))
+        start, stop = (int(np.ceil(stamp / _PERIOD_NS)) for stamp in (before[1].stamp, body.stamp))
         for index in range(start, stop):
-            between = _between(before[1], body, round(index * _NS))
+            between = _between(before[1], body, round(index * _PERIOD_NS))
             yield received - (body.stamp - between.stamp), between
 
 

@@ -1,5 +1,5 @@
 """Replaces the operator in demonstrations: engages the arm once bodies arrive, holds the dead-man
-switch, and engages again without a switch that somebody else left behind.
+switch, and engages again without a switch that another publisher left behind.
 
 The graph starts it only for a simulated arm: a human must hold the switch of a real arm.
 """

@@ -50,8 +50,10 @@ class SwitchTopics:
 
     def connected(self, publishers: Sequence[Any]) -> str:
         """Take the publishers of `/emergency_stop`; returns why one is a fault, or empty."""
-        heard = [publisher for publisher in publishers if is_compatible(publisher, BOOL, (SWITCH,))]
-        switches = {gid_of(p) if knows_publishers() else _ANY_SWITCH for p in heard}
+        compatible = [
+            publisher for publisher in publishers if is_compatible(publisher, BOOL, (SWITCH,))
+        ]
+        switches = {gid_of(p) if knows_publishers() else _ANY_SWITCH for p in compatible}
         self._supervisor.emergency_switches(self._node.now(), switches)
         for qos in _MATCHING:
             if qos not in self._matched and any(is_compatible(p, BOOL, (qos,)) for p in publishers):

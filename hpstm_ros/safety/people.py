@@ -143,8 +143,8 @@ class People:
         """Choose the candidate among the people in view."""
         there = {name: p for name, p in self._people.items() if self._sees(p, now)}
         if self.settings.operator_id:
-            wanted = self.settings.operator_id
-            there = {name: p for name, p in there.items() if wanted in (name, plain_id(name))}
+            operator_id = self.settings.operator_id
+            there = {name: p for name, p in there.items() if operator_id in (name, plain_id(name))}
         if self.settings.choice == "raised_hand":
             raised = {name: p.raised for name, p in there.items() if p.raised is not None}
             self.candidate = max(raised, key=lambda name: raised[name]) if raised else None

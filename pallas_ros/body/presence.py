@@ -1,7 +1,7 @@
 """Whether successive bodies of one id can be the same person, and who counts as in view.
 
-Trackers reassign ids, so that the id of the operator can be handed on to somebody else. The same id
-from another publisher may be of another person as well, and is renamed (`id_of_publisher`).
+Trackers reassign ids, so the id of the operator may later belong to another person. So may the same
+id from another publisher, which is renamed (`id_of_publisher`).
 """
 
 from typing import Final

@@ -29,7 +29,7 @@ def check_pack(path: Path, arrays: Arrays) -> None:
     frames = len(np.atleast_1d(arrays["quat_xyz"]))
     if not (joints and clips and frames):
         raise PallasError(f"{path}: the pack contains no clip, no frame or no joint")
-    wanted: tuple[tuple[str, str, list[tuple[int, ...]]], ...] = (
+    expected: tuple[tuple[str, str, list[tuple[int, ...]]], ...] = (
         ("joint_names", WORDS, [(joints,)]),
         ("clip", WORDS, [(clips,)]),
         ("parents", WHOLE, [(joints,)]),
@@ -45,7 +45,7 @@ def check_pack(path: Path, arrays: Arrays) -> None:
         ("style", ANY, [(clips,)]),
         ("native_hz", NUMBERS, [(clips,)]),
     )
-    for key, kind, shapes in wanted:
+    for key, kind, shapes in expected:
         if key in arrays:
             _check_array(path, key, arrays[key], kind, shapes)
     _check_parents(path, arrays)
@@ -62,8 +62,8 @@ def _check_array(
     if array.dtype.kind not in kind:
         raise PallasError(f"{path}: '{key}' is of type {array.dtype}, must be {_KINDS[kind]}")
     if array.shape not in shapes:
-        wanted = " or ".join(str(shape) for shape in shapes)
-        raise PallasError(f"{path}: '{key}' has shape {array.shape}, must be {wanted}")
+        expected = " or ".join(str(shape) for shape in shapes)
+        raise PallasError(f"{path}: '{key}' has shape {array.shape}, must be {expected}")
 
 
 def _check_parents(path: Path, arrays: Arrays) -> None:

@@ -298,7 +298,7 @@ class RecorderNode(PallasNode):
             return
         earlier = self._taps.type_of(topic)
         try:
-            if earlier:  # the bag keeps the type that it is told first, so this must succeed
+            if earlier:  # the bag keeps its first type, so subscribe before
                 self._taps.open(topic, msgtype, qos)
                 self._bag.add_topic(topic, msgtype, qos)
             else:

@@ -16,7 +16,7 @@ class BodyIntake(Intake):
     """Intake that renames the bodies of a later publisher of its topic.
 
     A publisher that replaces another may show another person, or its own count of ids. Under a new
-    id its bodies move the arm only after another engage.
+    id its bodies move the arm only after another engagement.
     """
 
     def __init__(self, publisher: OnePublisher) -> None:

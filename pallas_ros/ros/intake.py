@@ -13,7 +13,7 @@ _LOOKUP_INTERVAL_NS = _NS // 10  # between graph look-ups of an unknown publishe
 # After this time without messages a publisher may be replaced by another of the expected name.
 _GONE_NS = _NS // 2
 # A stall of this node looks like silence. Its queues are drained within this time, so that a
-# publisher that did not stop is heard again before another one has replaced it.
+# publisher that did not stop is received again before another one has replaced it.
 _PROBATION_NS = _NS // 10
 # RTPS 2.5, 9.3.1: a GUID is the prefix of the participant (12 bytes) and an entity id (4 bytes).
 # The gids of rmw_fastrtps are these GUIDs.

@@ -26,11 +26,11 @@ def check_tensors(
         PallasError: one is missing, or has another shape.
     """
     found: dict[str, int] = {}
-    for what, given, wanted in (
+    for what, given, expected in (
         ("input", stream.inputs, inputs),
         ("output", stream.outputs, outputs),
     ):
-        for name, sizes in wanted.items():
+        for name, sizes in expected.items():
             if name not in given:
                 raise PallasError(f"model file {path}: it has no {what} '{name}'; export it again")
             if not _fits(given[name], sizes, found):
@@ -48,6 +48,6 @@ def _fits(shape: Shape, sizes: Sizes, found: dict[str, int]) -> bool:
     if len(shape) != len(sizes) + 1:
         return False
     return all(
-        size == (found.setdefault(wanted, size) if isinstance(wanted, str) else wanted)
-        for size, wanted in zip(shape[1:], sizes)
+        size == (found.setdefault(expected, size) if isinstance(expected, str) else expected)
+        for size, expected in zip(shape[1:], sizes)
     )
