@@ -1,5 +1,6 @@
 """Drives a robot arm with the operator's arm: from bodies to supervised commands."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ from pallas_ros.core.errors import echoed
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import pose_to_msg
 from pallas_ros.messages.wire import body_from_bytes, body_id_of, deserialized
+from pallas_ros.ros.body_intake import BodyIntake
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit, named
 from pallas_ros.ros.matching import full_name, publisher_mismatch, publisher_names
 from pallas_ros.ros.node import Health, PallasNode
@@ -130,7 +132,7 @@ class RetargetNode(PallasNode):
         self._checks = 0
         names = partial(publisher_names, self, TOPIC_HPSTM_BODY)
         publisher = OnePublisher(names, self._is_engaged, self.settings["body_publisher"])
-        self._intake = Intake(RateLimit(self.settings["body_rate_limit_hz"]), publisher)
+        self._intake = BodyIntake(publisher, self.settings["body_rate_limit_hz"])
         joints = Intake(RateLimit(_JOINT_STATES_HZ))
         self.subscribe(
             BodyPose,
@@ -251,7 +253,9 @@ class RetargetNode(PallasNode):
                 self.say(wrong)
 
     def _on_body(self, data: bytes) -> None:
-        if self._arm.body(self.now(), body_from_bytes(data)):
+        body = body_from_bytes(data)
+        body = replace(body, body_id=self._intake.own_id(body.body_id))
+        if self._arm.body(self.now(), body):
             self._tick()  # at once: the timer would add half a period of latency on average
             self._publish_poses()
             # for the next body, after the command was sent

@@ -19,9 +19,9 @@ class BodyIntake(Intake):
     id its bodies move the arm only after another engagement.
     """
 
-    def __init__(self, publisher: OnePublisher) -> None:
-        """Accept the messages of ``publisher``, at most at `BODIES_HZ`."""
-        super().__init__(RateLimit(BODIES_HZ), publisher)
+    def __init__(self, publisher: OnePublisher, rate: float = BODIES_HZ) -> None:
+        """Accept the messages of ``publisher``, at most at ``rate`` Hz."""
+        super().__init__(RateLimit(rate), publisher)
         self._one = publisher
 
     def own_id(self, body_id: str) -> str:

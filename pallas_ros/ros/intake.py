@@ -68,9 +68,9 @@ class OnePublisher:
     have been this node that stalled.
 
     Attributes:
-        number: of the accepted publisher, from 1; each replacement counts, except by a publisher of
-            the same participant: a node that was rebuilt publishes under a new gid. 0 before the
-            first.
+        number: of the accepted publisher, from 1; each replacement while locked counts, except by a
+            publisher of the same participant: a node that was rebuilt publishes under a new gid. 0
+            before the first.
     """
 
     def __init__(
@@ -105,7 +105,9 @@ class OnePublisher:
         if gid != self._chosen:
             if self._chosen is not None and self._locked() and not self._may_replace(gid, now):
                 return False
-            if self._chosen is None or not _same_participant(gid, self._chosen):
+            if self._chosen is None or (
+                self._locked() and not _same_participant(gid, self._chosen)
+            ):
                 self.number += 1
             self._chosen = gid
         self._last_message = now

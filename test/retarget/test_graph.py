@@ -16,6 +16,7 @@ pytest.importorskip("pallas.msg", reason="needs the generated messages (make set
 
 import rclpy
 from pallas.msg import BodyPose, SupervisorStatus
+from rclpy.context import Context
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from rclpy.qos import (
@@ -40,6 +41,7 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import body_to_msg
+from pallas_ros.ros.matching import knows_publishers
 from pallas_ros.ros.qos import LATCHED
 from pallas_ros.ros.run import make_executor
 
@@ -523,6 +525,33 @@ def test_bodies_of_another_publisher_are_refused_unread(graph: Graph) -> None:
     assert graph.status.state_name == "holding"
     graph.executor.remove_node(intruder)
     intruder.destroy_node()
+
+
+@pytest.mark.skipif(not knows_publishers(), reason="the middleware does not name publishers")
+@pytest.mark.parametrize("graph", [{"body_publisher": "operator"}], indirect=True)
+def test_a_restarted_publisher_of_bodies_moves_the_arm_after_another_engagement(
+    graph: Graph,
+) -> None:
+    """It may give the operator's id to another person."""
+    graph.track()
+    graph.bodies = False
+    graph.reaches("holding", "no body")
+    graph.operator.destroy_publisher(graph._body)
+    context = Context()
+    context.init()
+    restarted = rclpy.create_node("operator", context=context)
+    try:
+        graph._body = restarted.create_publisher(BodyPose, "/hpstm/body", 10)
+        graph.bodies = True
+        graph.until(lambda: "operator_publisher2" in graph.status.people)
+        graph.reaches("holding", "'operator'")
+        graph.call("disengage")
+        graph.track()
+        assert graph.status.operator_id == "operator_publisher2"
+    finally:
+        graph.bodies = False
+        restarted.destroy_node()
+        context.try_shutdown()
 
 
 def test_speed_and_uncertainty_are_bounded_by_what_was_launched(graph: Graph) -> None:

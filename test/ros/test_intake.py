@@ -41,6 +41,7 @@ def test_while_locked_no_other_publisher_takes_the_place_of_the_first() -> None:
     assert not one.admits("b", 4)
     assert not one.admits("b", 60 * NS)
     assert one.admits("a", 61 * NS)
+    assert one.number == 1  # replacements before the lock do not count
 
 
 def test_only_the_node_that_is_expected_is_listened_to_and_may_be_restarted() -> None:
