@@ -26,7 +26,14 @@ def farthest_step_m(unseen_s: float) -> float:
 
 
 def id_of_publisher(body_id: str, number: int) -> str:
-    """The id under which a body of the publisher ``number`` (from 1) of a topic is passed on."""
+    """The id under which a body of the publisher ``number`` (from 1) of a topic is passed on.
+
+    Every node that passes it on appends its number, except 1 as long as all are 1: ``operator``,
+    ``operator_publisher2``, ``operator_publisher2.1``. After a given number of nodes, different
+    publishers therefore have different ids.
+    """
+    if _split(body_id)[1]:
+        return f"{body_id}.{number}"
     return body_id if number <= 1 else f"{body_id}{_PUBLISHER}{number}"
 
 
@@ -42,10 +49,8 @@ def same_publisher(one: str, other: str) -> bool:
 
 def _split(body_id: str) -> tuple[str, str]:
     """Split an id before the numbers of its publishers at the end (`id_of_publisher`)."""
-    end = len(body_id)
     # not a regular expression: its time would grow with the square of the length of a hostile id
-    while (start := body_id.rfind(_PUBLISHER, 0, end)) >= 0:
-        if not body_id[start + len(_PUBLISHER) : end].isdecimal():
-            break
-        end = start
-    return body_id[:end], body_id[end:]
+    plain, found, numbers = body_id.rpartition(_PUBLISHER)
+    if found and all(number.isdecimal() for number in numbers.split(".")):
+        return plain, numbers
+    return body_id, ""

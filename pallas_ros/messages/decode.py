@@ -135,9 +135,7 @@ def imu_from_msg(message: Any) -> ImuSample:
         PallasError: it contains no acceleration.
     """
     if message.linear_acceleration_covariance[0] == -1.0:
-        raise PallasError(
-            f"the IMU message of frame '{message.header.frame_id}' carries no acceleration"
-        )
+        raise no_acceleration(message.header.frame_id)
     o = message.orientation
     a = message.linear_acceleration
     g = message.angular_velocity
@@ -151,6 +149,11 @@ def imu_from_msg(message: Any) -> ImuSample:
             None if message.angular_velocity_covariance[0] == -1.0 else np.array((g.x, g.y, g.z))
         ),
     )
+
+
+def no_acceleration(frame_id: str) -> PallasError:
+    """The error of an IMU message without acceleration."""
+    return PallasError(f"the IMU message of frame '{frame_id}' carries no acceleration")
 
 
 def sensors_from_msg(message: Any) -> dict[str, str]:

@@ -33,9 +33,9 @@ from pallas_ros.imu.calibration_folder import CalibrationFolder
 from pallas_ros.imu.heading_reset import describe_turns
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
+from pallas_ros.messages.decode import sensors_from_msg
 from pallas_ros.messages.encode import imu_frame_to_msg
-from pallas_ros.messages.wire import body_to_bytes, deserialized
+from pallas_ros.messages.wire import body_to_bytes, deserialized, imu_from_bytes
 from pallas_ros.pipeline import Pipeline, PipelineSettings
 from pallas_ros.ros.body_intake import rejected_remark, sensor_intake
 from pallas_ros.ros.intake import Intake, RateLimit
@@ -185,7 +185,7 @@ class PallasBodyNode(PallasNode):
         Returns None if it has no acceleration; this is counted like any other error.
         """
         try:
-            return [(site, imu_from_msg(deserialized(data, Imu)))]
+            return [(site, imu_from_bytes(data))]
         except PallasError:
             self._pipeline.intake.unreadable(site)
             return []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,59 @@ def test_bytes_of_a_sample_are_those_of_the_message(
         deserialize_message(serialize_message(message), Imu)
     )
     assert decode.header_stamp(ours) == stamp
+
+
+def sample_or_error(read: Any, data: bytes) -> str:
+    """What is read, as text: NaN does not equal itself."""
+    try:
+        fields = dataclasses.astuple(read(data))
+        return str([f.tolist() if isinstance(f, np.ndarray) else f for f in fields])
+    except PallasError as error:
+        return f"error: {error}"
+
+
+@given(
+    st.integers(0, 2**31 * 1_000_000_000 - 1),
+    st.lists(NUMBER, min_size=10, max_size=10),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    TEXT,
+    st.data(),
+)
+def test_a_sample_is_read_from_bytes_as_from_the_message(
+    stamp: int, v: list[float], measured: list[bool], frame_id: str, draw: st.DataObject
+) -> None:
+    """Also if its bytes are damaged or truncated, or of another byte order."""
+    message = Imu()
+    message.header.stamp = encode.to_stamp(stamp)
+    message.header.frame_id = frame_id
+    a = message.linear_acceleration
+    g = message.angular_velocity
+    o = message.orientation
+    o.x, o.y, o.z, o.w = v[:4]
+    a.x, a.y, a.z = v[4:7]
+    g.x, g.y, g.z = v[7:]
+    for known, covariance in zip(
+        measured,
+        (
+            message.orientation_covariance,
+            message.angular_velocity_covariance,
+            message.linear_acceleration_covariance,
+        ),
+        strict=True,
+    ):
+        covariance[0] = 0.25 if known else -1.0
+
+    def theirs(data: bytes) -> ImuSample:
+        return decode.imu_from_msg(wire.deserialized(data, Imu))
+
+    data = bytearray(serialize_message(message))
+    assert sample_or_error(wire.imu_from_bytes, bytes(data)) == sample_or_error(theirs, bytes(data))
+    if draw.draw(st.booleans()):
+        del data[draw.draw(st.integers(0, len(data))) :]
+    for _ in range(draw.draw(st.integers(0, 3))):
+        if data:
+            data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    assert sample_or_error(wire.imu_from_bytes, bytes(data)) == sample_or_error(theirs, bytes(data))
 
 
 def same(a: BodyFrame, b: BodyFrame) -> None:
