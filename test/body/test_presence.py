@@ -32,7 +32,7 @@ def test_only_the_numbers_at_the_end_are_those_of_publishers(own: str) -> None:
 
 @pytest.mark.parametrize("nodes", [1, 2, 3])
 def test_ids_differ_after_any_replacements_along_the_way(nodes: int) -> None:
-    """The operator's id must not return after a replacement, also if it looks like a renamed one."""
+    """The operator's id must not return after a replacement, nor one that looks renamed."""
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
     for own in ("operator", "operator_publisher2", "operator_publisher2.1"):
         for numbers in product((1, 2, 3), repeat=nodes):
