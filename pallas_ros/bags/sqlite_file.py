@@ -228,15 +228,19 @@ class SqliteFile:
 
     def _counts(self, database: sqlite3.Connection) -> Counter[int]:
         """Return the message count of each topic; also sets the file's first and last timestamp."""
-        span = (
-            "SELECT COALESCE(MIN(timestamp), 0), COALESCE(MAX(timestamp), 0)"
-            " FROM messages NOT INDEXED"
+        stamps = (
+            "SELECT typeof(timestamp) = 'integer', MIN(timestamp), MAX(timestamp)"
+            " FROM messages NOT INDEXED GROUP BY 1"
         )
         each = "SELECT topic_id, COUNT(*) FROM messages NOT INDEXED GROUP BY topic_id"
         database.execute("SELECT topic_id, timestamp, data FROM messages LIMIT 0")
         counts: Counter[int] = Counter()
         try:
-            self.first, self.last = database.execute(span).fetchone()
+            for is_stamp, first, last in database.execute(stamps):
+                if is_stamp:
+                    self.first, self.last = first, last
+                else:
+                    self._damaged("a timestamp is not an integer")
             counts.update(dict(database.execute(each)))
         except _DAMAGE as error:
             self._damaged(error)

@@ -330,6 +330,25 @@ def test_a_wrong_end_in_the_index_of_sqlite3_does_not_change_the_span(tmp_path: 
     assert Bag(tmp_path / "bag").last == before.last
 
 
+@pytest.mark.parametrize("stamp", ["x'ff'", "'tomorrow'", "1e300", "NULL"])
+def test_a_timestamp_of_another_type_does_not_change_the_span(tmp_path: Path, stamp: str) -> None:
+    write_texts(tmp_path / "bag", 40, storage="sqlite3")
+    before = Bag(tmp_path / "bag")
+    first, last = before.first, before.last
+    whole = read(tmp_path / "bag")
+    with sqlite3.connect(tmp_path / "bag" / "bag_0.db3") as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, 'timestamp INTEGER NOT NULL', 'timestamp')"
+        )
+    with sqlite3.connect(tmp_path / "bag" / "bag_0.db3") as database:
+        database.execute(f"UPDATE messages SET timestamp = {stamp} WHERE id = 20")
+    bag = Bag(tmp_path / "bag")
+    assert (bag.first, bag.last) == (first, last)
+    assert list(bag.messages(stop=bag.last)) == whole[:19] + whole[20:-1]
+    assert "timestamp" in bag.damage
+
+
 @pytest.mark.parametrize("bit", [0, 2])
 def test_a_wrong_key_of_a_row_of_sqlite3_costs_nothing(tmp_path: Path, bit: int) -> None:
     write_texts(tmp_path / "bag", 4000, storage="sqlite3")
