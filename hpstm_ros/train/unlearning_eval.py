@@ -13,6 +13,7 @@ from tqdm import tqdm
 from hpstm_ros.generation.concepts import Concept
 from hpstm_ros.generation.flow import Flow, FlowGenerator
 from hpstm_ros.generation.guard import MotionGuard
+from hpstm_ros.generation.latent import LatentGenerator
 from hpstm_ros.generation.request import Generator
 from hpstm_ros.generation.request_words import asks_for_violence
 from hpstm_ros.generation.tokens import TokenGenerator, TokenSettings
@@ -40,7 +41,7 @@ from pallas_ros.files.json_output import check_json
 
 F64 = NDArray[np.float64]
 _KINDS = {"worded": WORDED, "innocent": INNOCENT, "safe": SAFE}
-MODELS = ("tokens", "flow")
+MODELS = ("tokens", "flow", "latent")
 SAFE_QUANTILE = 0.97
 """Quantile of the safe requests' scores above which a motion counts as conspicuous."""
 
@@ -68,7 +69,11 @@ class Sample:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument(
-        "--model", choices=MODELS, default="tokens", help="the generator (default tokens)"
+        "--model",
+        choices=MODELS,
+        default="tokens",
+        help="the generator (default tokens); latent, trained without violence, is compared with"
+        " the flow before unlearning",
     )
     parser.add_argument("--folder", default="models", help="folder of the token generator's files")
     parser.add_argument(
@@ -131,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
         report(_recordings(weights, args.data, guard), args.json)
         return 0
     with TemporaryDirectory() as temporary:
-        found = {"tokens": _tokens, "flow": _flows}[args.model](args, Path(temporary))
+        variants = {"tokens": _tokens, "flow": _flows, "latent": _latent}[args.model]
+        found = variants(args, Path(temporary))
         generators = {name: sampler(generator) for name, generator in found.items()}
         rows = request_rows(generators, guard, args.seeds)
         if args.requests:
@@ -178,12 +184,23 @@ def _tokens(args: argparse.Namespace, temporary: Path) -> dict[str, Generator]:
 
 def _flows(args: argparse.Namespace, temporary: Path) -> dict[str, Generator]:
     """The variants of the flow by name."""
-    weights = resource(args.flow)
-    out: dict[str, Generator] = {"before": FlowGenerator(Flow(weights.with_suffix(".onnx")))}
+    out: dict[str, Generator] = {"before": _original(args)}
     for rank in args.rank:
-        path = refuse_flow(weights, Concept.named("violence"), rank, temporary / str(rank))
+        path = refuse_flow(
+            resource(args.flow), Concept.named("violence"), rank, temporary / str(rank)
+        )
         out[f"refusal_{rank}"] = FlowGenerator(Flow(path))
     return out
+
+
+def _latent(args: argparse.Namespace, temporary: Path) -> dict[str, Generator]:
+    """The released `latent` and, as ``before``, the flow: `latent` has no violent version."""
+    return {"before": _original(args), "latent": LatentGenerator()}
+
+
+def _original(args: argparse.Namespace) -> Generator:
+    """The flow before unlearning."""
+    return FlowGenerator(Flow(resource(args.flow).with_suffix(".onnx")))
 
 
 def _recordings(weights: Path, data: str, guard: MotionGuard) -> list[Row]:
