@@ -312,7 +312,7 @@ def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: 
         ("loop: {steps: many}", "steps"),
         ("- model", "mapping"),
         ("loop: {steps: 0}", "loop: steps is 0"),
-        ("loop: {steps: -3}", "loop: steps is -3, must be from 0 to 1e"),
+        ("loop: {steps: -3}", "loop: steps is -3, must be from 1 to 1e"),
         ("loop: {validate_every: 0}", "validate_every is 0, must be from 1"),
         ("loop: {warm_up: 0}", "warm_up is 0, must be from 1"),
         ("loop: {minutes: -1}", "minutes is -1, must be from 0"),
