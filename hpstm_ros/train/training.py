@@ -71,9 +71,7 @@ class TrainingSettings:
     model: HpstmConfig = field(default_factory=HpstmConfig)
     weights: LossWeights = field(default_factory=LossWeights)
     body: RunSettings = field(default_factory=lambda: RunSettings(steps=6000, learning_rate=2e-3))
-    stream: RunSettings = field(
-        default_factory=lambda: RunSettings(steps=2000, learning_rate=1e-3)
-    )
+    stream: RunSettings = field(default_factory=lambda: RunSettings(steps=2000, learning_rate=1e-3))
     spread: RunSettings = field(
         default_factory=lambda: RunSettings(steps=600, learning_rate=1.5e-3)
     )

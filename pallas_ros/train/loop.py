@@ -165,7 +165,7 @@ class Run:
 
     def save(self, generator: torch.Generator | None) -> None:
         """Write the checkpoint atomically; every process has to call this, the first one writes."""
-        states = [] if generator is None else processes.gathered(generator.get_state())
+        states = [] if generator is None else processes.all_gather(generator.get_state())
         if processes.rank() != 0:
             return
         tensors = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
@@ -253,7 +253,7 @@ def fit(
     processes.require_joined()
     folder = Path(folder)
     first = processes.rank() == 0
-    processes.share(model.parameters())
+    processes.broadcast(model.parameters())
     run = Run(model, settings, folder)
     if run.resume(generator) and first:
         print(f"resumed {folder} at step {run.step}, {run.seconds / 60:.1f} min")
@@ -274,7 +274,7 @@ def fit(
             current = float(value.detach())
             now = time.monotonic()
             # time in which the machine was suspended does not count
-            run.seconds = processes.decided(run.seconds + min(now - last, 60.0))
+            run.seconds = processes.broadcast_value(run.seconds + min(now - last, 60.0))
             last = now
             bar.update()
             bar.set_postfix(loss=f"{current:.4f}", done=f"{100 * run.progress:.0f}%", refresh=False)
