@@ -84,7 +84,8 @@ def row(name: str, case: str, metric: str, unit: str, figures: Figures) -> Row:
     return made | {"low": round(low, 4), "high": round(high, 4)}
 
 
-def _root(figures: Figures) -> Figures:
+def square_root(figures: Figures) -> Figures:
+    """Root of a mean square and of its interval."""
     value, low, high = figures
     return (
         math.sqrt(value),
@@ -120,7 +121,7 @@ def _library_rows(
             case,
             f"moment_rmse_{representation}",
             "Nm/kg",
-            _root(mean_over_clips(square, clip)),
+            square_root(mean_over_clips(square, clip)),
         ),
     ]
     ground = domain.dynamics["ground"][index].reshape(-1, 2, 5)
@@ -132,7 +133,7 @@ def _library_rows(
             case,
             f"grf_vertical_rms_{representation}",
             "body weight",
-            _root(mean_over_clips(force, clip)),
+            square_root(mean_over_clips(force, clip)),
         )
     )
     if baseline:
@@ -159,7 +160,7 @@ def _trial_rows(
         force = np.square(away[..., 2]).mean(axis=1)
         metric = f"grf_vertical_rms_{representation}"
         rows.append(
-            row(name, case, metric, "body weight", _root(mean_over_clips(force, block[mine])))
+            row(name, case, metric, "body weight", square_root(mean_over_clips(force, block[mine])))
         )
         for joint in ("hip_flexion", "knee_angle", "ankle_angle"):
             columns = [MEASURED.index(f"{joint}_{side}") for side in "lr"]
@@ -168,7 +169,7 @@ def _trial_rows(
             square = np.square(estimated - truth).mean(axis=1)
             metric = f"{joint}_rmse_{representation}"
             rows.append(
-                row(name, case, metric, "Nm/kg", _root(mean_over_clips(square, block[mine])))
+                row(name, case, metric, "Nm/kg", square_root(mean_over_clips(square, block[mine])))
             )
             figures = _correlation(estimated, truth, block[mine])
             rows.append(row(name, case, f"{joint}_r_{representation}", "", figures))
