@@ -61,7 +61,8 @@ machine; below that of the nodes from the sensors to the arm.
 SAME_RAD = 1e-9
 _OVERLAP = 4
 """Points of a minute that are checked again with the next one, so that no difference is omitted."""
-_TRUTH_AGAIN_S = 1.0
+_RECOVERY_S = 1.0
+"""After false joint states, steps of the command stream are not counted for this long."""
 HEAD = " minute  commands  tracks  violations  not finite  steps  faults  restarts  missed     MB"
 
 
@@ -76,8 +77,8 @@ class Judge:
         self._done: list[list[tuple[int, Any]]] = [[]]
         self.commands = self.steps = self.engaged = 0
 
-    def add(self, message: JointTrajectory, lies: bool) -> None:
-        """Add a command.
+    def add(self, message: JointTrajectory, false_states: bool) -> None:
+        """Add a command; ``false_states``: joint states were falsified shortly before.
 
         If it does not begin where the last one came to rest, the arm was engaged again at its
         measured position, and a new stream begins.
@@ -98,7 +99,7 @@ class Judge:
                 self._done[-1] += self._plan
                 self._done.append([])
                 self.engaged += 1
-                self.steps += bool(not lies and not away <= SupervisorSettings().deviation)
+                self.steps += bool(not false_states and not away <= SupervisorSettings().deviation)
         self._plan = list(zip(times, states, strict=True))
 
     def lost(self) -> None:
@@ -127,7 +128,7 @@ class Judge:
         return [str(violation) for violation in found]
 
 
-class Ear:
+class Listener:
     """Receives commands and status, each message once, and counts lost ones."""
 
     def __init__(self) -> None:
@@ -142,7 +143,7 @@ class Ear:
         self._numbers: dict[str, int] = {}
         self.missed = 0
 
-    def heard(self) -> list[Any]:
+    def receive(self) -> list[Any]:
         """Return the messages received since the last call, with None where commands were lost."""
         found = []
         for subscription in self._subscriptions:
@@ -214,17 +215,17 @@ class Soak:
         self._args = args
         self._attacks: subprocess.Popen[bytes] | None = None
         self._up, self.log = start(folder, args.words or WORDS)
-        self._ear = Ear()
+        self._listener = Listener()
         self._judge = Judge(args.robot)
         self._tracked: dict[str, Counter[bool]] = defaultdict(Counter)
         self._memory: list[dict[str, float]] = []
-        self._lied = 0.0
+        self._last_false_s = 0.0
         self._last = SupervisorStatus()
 
     def begin(self) -> None:
         """Wait until the arm tracks, then start the attacks."""
         begun = time.time()
-        while not any(getattr(m, "state_name", "") == "tracking" for m in self._ear.heard()):
+        while not any(getattr(m, "state_name", "") == "tracking" for m in self._listener.receive()):
             time.sleep(0.1)
             if self._up.poll() is not None or time.time() - begun > START_S:
                 raise SystemExit(f"the arm does not track:\n{self._said()}")
@@ -240,7 +241,7 @@ class Soak:
         states: Counter[bool] = Counter()
         while time.time() < self._since + 60 * number and self.runs():
             time.sleep(READ_S)
-            self._hear(states)
+            self._count_messages(states)
         nodes = nodes_of(self._up.pid)
         self._memory.append({node: memory_mb(process) for node, process in self._nodes.items()})
         found = self._judge.violations()
@@ -253,20 +254,20 @@ class Soak:
             "steps": self._judge.steps,
             "faults": faults_in(self.log),
             "restarts": sum(nodes.get(node) != known for node, known in self._nodes.items()),
-            "missed": self._ear.missed,
+            "missed": self._listener.missed,
             "MB": sum(self._memory[-1].values()),
             "found": found[:20],
         }
 
-    def _hear(self, states: Counter[bool]) -> None:
+    def _count_messages(self, states: Counter[bool]) -> None:
         now = time.time()
         kind = attack_at(now - self._since)
-        self._lied = now if kind == "joint states" else self._lied
-        for message in self._ear.heard():
+        self._last_false_s = now if kind == "joint states" else self._last_false_s
+        for message in self._listener.receive():
             if message is None:
                 self._judge.lost()
             elif isinstance(message, JointTrajectory):
-                self._judge.add(message, now - self._lied < _TRUTH_AGAIN_S)
+                self._judge.add(message, now - self._last_false_s < _RECOVERY_S)
             else:
                 self._last = message
                 states[message.state_name == "tracking"] += 1

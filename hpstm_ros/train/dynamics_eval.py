@@ -93,9 +93,10 @@ def run(args: argparse.Namespace) -> int:
     rows += _bodies(args)
     rows += _simulated(args)
     for row in rows:
+        interval = f"[{row['low']:.3f}, {row['high']:.3f}] " if "low" in row else ""
         print(
             f"{row['name']:18s} {row['case']:22s} {row['metric']:28s} {row['value']:8.3f} "
-            f"[{row['low']:.3f}, {row['high']:.3f}] {row['unit']}"
+            f"{interval}{row['unit']}"
         )
     if args.json:
         write_json({"rows": rows}, args.json)

@@ -309,11 +309,12 @@ class Evaluation:
     def _add_sums(
         self, name: str, case: str, metric: str, sums: list[tuple[float, float]], unit: str
     ) -> None:
-        """Add a mean over trials, given as (sum, weight), with its interval."""
+        """Add a mean over trials, given as (sum, weight), with its interval, if any."""
         clips = [ClipFigures({metric: pair}) for pair in sums]
         value, low, high = bootstrap(clips, metric)
         self._add(name, case, metric, value, unit)
-        self.rows[-1] |= {"low": round(low, 4), "high": round(high, 4)}
+        if low is not None and high is not None:
+            self.rows[-1] |= {"low": round(low, 4), "high": round(high, 4)}
 
     def _add(self, name: str, case: str, metric: str, value: float, unit: str) -> None:
         self.rows.append(

@@ -53,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def deviation_scale(library: MotionLibrary, expectation: Expectation) -> float:
-    """What deviations are multiplied by so that 90 % of the positions of the next second of
-    validation subjects are in their 90 % ellipsoids."""
+    """Factor on the standard deviations with which 90 % of the positions of the next second of
+    validation subjects are in their 90 % ellipsoids.
+    """
     truth = validation_windows(library).features
     seen = np.zeros((*truth.shape[:2], len(JOINTS)), dtype=bool)
     seen[:, :PAST] = True

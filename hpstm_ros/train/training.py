@@ -8,7 +8,7 @@ layers, with fixed means.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,13 @@ _CHECK_WINDOWS = 192
 
 
 @dataclass(frozen=True)
+class RunSettings(LoopSettings):
+    """Settings of one of the three runs; a run of 0 steps is skipped."""
+
+    min_steps: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """Settings of a training run.
 
@@ -49,7 +56,7 @@ class TrainingSettings:
             as the latter (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
         model: shape of the network.
         weights: of the loss.
-        body, stream, spread: settings of the three runs; a run of 0 steps is skipped.
+        body, stream, spread: settings of the three runs.
     """
 
     batch: int = 64
@@ -63,12 +70,10 @@ class TrainingSettings:
     body_share: float = 0.0
     model: HpstmConfig = field(default_factory=HpstmConfig)
     weights: LossWeights = field(default_factory=LossWeights)
-    body: LoopSettings = field(default_factory=lambda: LoopSettings(steps=6000, learning_rate=2e-3))
-    stream: LoopSettings = field(
-        default_factory=lambda: LoopSettings(steps=2000, learning_rate=1e-3)
-    )
-    spread: LoopSettings = field(
-        default_factory=lambda: LoopSettings(steps=600, learning_rate=1.5e-3)
+    body: RunSettings = field(default_factory=lambda: RunSettings(steps=6000, learning_rate=2e-3))
+    stream: RunSettings = field(default_factory=lambda: RunSettings(steps=2000, learning_rate=1e-3))
+    spread: RunSettings = field(
+        default_factory=lambda: RunSettings(steps=600, learning_rate=1.5e-3)
     )
 
 
@@ -185,7 +190,7 @@ def train(
 
     def run(
         name: str,
-        loop: LoopSettings,
+        loop: RunSettings,
         consecutive: int,
         measure: Callable[[Hpstm, Windows], tuple[Tensor, dict[str, float]]],
     ) -> None:

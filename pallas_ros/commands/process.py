@@ -255,7 +255,7 @@ def convert(one: Conversion) -> Converted:
         raise PallasError(f"{one.input}: no body: {source.no_body_reason}")
     took = time.perf_counter() - begun
     seconds = (motion.last - motion.first) * 1e-9
-    remarks = list(source.refused)
+    remarks = [*source.refused, *source.warnings]
     if damage := source.damage():
         remarks.insert(0, f"{one.input}: {damage}; intact messages were used")
     if source.lost:

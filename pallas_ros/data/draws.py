@@ -8,6 +8,12 @@ from torch import Tensor
 from pallas_ros.body.names import MODEL_RATE_HZ
 
 
+def child_generator(generator: torch.Generator) -> torch.Generator:
+    """A new generator, seeded by one draw from ``generator``."""
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    return torch.Generator().manual_seed(seed)
+
+
 def uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
     """Return uniformly distributed numbers from ``low`` to ``high``."""
     return low + (high - low) * torch.rand(*shape, generator=generator)

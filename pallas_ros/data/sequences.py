@@ -1,8 +1,9 @@
-"""Training sequences of PALLAS: windows of clips, re-timed, mirrored, with limbs of other clips,
-arms that move anywhere, trunks that bend, other bodies; with sensors on.
+"""Training sequences of PALLAS: windows of clips with simulated sensors and augmentation.
 
-The packs hold few contents, much repeated. What is drawn here is what they lack; which of it helps
-was judged on the development contents (`splits.DEVELOPMENT_CONTENTS`), never on ``unseen``.
+Motion is re-timed and mirrored, limbs are taken from other clips, arms move through the whole range
+of the joints, trunks bend, and bodies have other proportions. The packs contain few, much repeated
+contents; augmentation adds motion that they lack. Its settings were selected on the development
+contents (`splits.DEVELOPMENT_CONTENTS`), never on ``unseen``.
 """
 
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from pallas_ros.data.augmentation.limbs import (
 from pallas_ros.data.augmentation.windows import ClipFrames, Moments
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, Sequence, sense
+from pallas_ros.files.settings import check_interval, check_ranges
 from pallas_ros.geometry import rotations
 
 _ABOVE = UPPER_JOINTS[1:]
@@ -88,9 +90,43 @@ class AugmentationSettings:
     error_scale: tuple[float, float] = (0.3, 1.8)
     errors: SensorErrors = field(default_factory=lambda: SensorErrors(delay=(0, 4)))
 
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: a number is out of range, or the probabilities of replaced arms exceed 1.
+        """
+        probabilities = (
+            "retime",
+            "mirror",
+            "foreign_arm",
+            "keyed_arm",
+            "free_arm",
+            "foreign_upper",
+            "swing",
+            "bend",
+            "lying",
+            "extra_sites",
+            "extra_lost",
+        )
+        angles = ("arm_turn_deg", "pronation_deg", "trunk_deg", "leg_deg")
+        check_ranges(
+            self,
+            **dict.fromkeys(probabilities, (0, 1)),
+            **dict.fromkeys(angles, (0, 180)),
+            segment_scale=(0, 0.3),
+        )
+        check_interval(self, "speed", 0.1, 10)
+        check_interval(self, "error_scale", 0, 10)
+        arms = self.foreign_arm + self.keyed_arm + self.free_arm
+        if arms > 1 + 1e-9:
+            raise ValueError(
+                f"foreign_arm, keyed_arm and free_arm add up to {arms:g}, must be at most 1"
+            )
+
 
 class SequenceSampler:
-    """Endless batches of `Sequence`, deterministic by seed.
+    """Infinite iterator of batches of `Sequence`, deterministic by seed.
 
     Args:
         library: the motion.
@@ -99,7 +135,7 @@ class SequenceSampler:
         frames: T of the sequences.
         batch: B.
         settings: chances and ranges.
-        seed: of all that is drawn.
+        seed: of the random numbers.
     """
 
     def __init__(
@@ -125,7 +161,7 @@ class SequenceSampler:
         self.offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
 
     def __iter__(self) -> "SequenceSampler":
-        """Itself: the batches never end."""
+        """The iterator itself; it is infinite."""
         return self
 
     def __next__(self) -> Sequence:

@@ -26,6 +26,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.body.sites import PER_EXTRA, SITE
 from pallas_ros.data.draws import slow_noise
+from pallas_ros.files.settings import check_interval, check_ranges
 from pallas_ros.geometry import rotations
 
 SMOOTHING = 4
@@ -45,6 +46,20 @@ EXTRA_INPUTS = EXTRA * PER_EXTRA
 
 _SPINE3 = JOINT_INDEX["spine3"]
 _HEAD = JOINT_INDEX["head"]
+
+_LIMITS = {
+    "calibration_deg": 180.0,
+    "heading_deg": 180.0,
+    "heading_drift_deg_per_s": 180.0,
+    "tilt_deg": 180.0,
+    "wobble_deg": 180.0,
+    "noise_deg": 180.0,
+    "acceleration_noise": 100.0,
+    "acceleration_bias": 100.0,
+    "sensor_offset_m": 1.0,
+    "dropout": 1.0,
+}
+"""Largest valid values in `SensorErrors`."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +90,30 @@ class SensorErrors:
     dropout: float = 0.02
     """Probability that a site is lost for part of a sequence (values are held)."""
 
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: a number is out of range, or ``calibration_deg`` is not one per site.
+        """
+        count = len(self.calibration_deg)
+        if count != len(ALL_SITES):
+            raise ValueError(
+                f"calibration_deg has {count} numbers, must have one for each of the"
+                f" {len(ALL_SITES)} sites"
+            )
+        check_ranges(self, **{name: (0, limit) for name, limit in _LIMITS.items()})
+        # gather reads up to SMOOTHING frames before the delayed one, of MARGIN
+        check_interval(self, "delay", 0, MARGIN - SMOOTHING)
+
     def scaled(self, factor: float) -> "SensorErrors":
-        """All errors times a factor."""
+        """All errors times a factor, limited to the largest valid ones."""
         rows: dict[str, Any] = {
-            k: tuple(x * factor for x in v) if isinstance(v, tuple) else v * factor
-            for k, v in vars(self).items()
-            if k != "delay"
+            name: tuple(min(x * factor, _LIMITS[name]) for x in value)
+            if isinstance(value, tuple)
+            else min(value * factor, _LIMITS[name])
+            for name, value in vars(self).items()
+            if name != "delay"
         }
         return SensorErrors(**rows, delay=self.delay)
 
@@ -104,6 +137,10 @@ class Sequence:
     contacts: Tensor
     root_velocity: Tensor
     heading: Tensor
+
+    def to(self, device: torch.device) -> "Sequence":
+        """The batch on a device."""
+        return Sequence(**{name: value.to(device) for name, value in vars(self).items()})
 
     def wearing(self, sites: tuple[str, ...]) -> Tensor:
         """``extra`` (B, T, 91) with only the given optional sites worn."""

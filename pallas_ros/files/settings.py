@@ -45,15 +45,29 @@ def settings(kind: type[T], values: Any, where: str, **extra: Any) -> T:
 
 
 def check_ranges(values: Any, **ranges: tuple[float, float]) -> None:
-    """Check the numbers of a dataclass, for its ``__post_init__``; bounds are included.
+    """Check the numbers of a dataclass, for its ``__post_init__``; bounds are included, and every
+    number of a tuple is checked.
 
     Raises:
         ValueError: a number is outside of its range; `settings` adds the file.
     """
     for name, (low, high) in ranges.items():
-        value = getattr(values, name)
-        if not low <= value <= high:
-            raise ValueError(f"{name} is {value:g}, must be from {low:g} to {high:g}")
+        given = getattr(values, name)
+        for value in given if isinstance(given, tuple) else (given,):
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value:g}, must be from {low:g} to {high:g}")
+
+
+def check_interval(values: Any, name: str, low: float, high: float) -> None:
+    """Check a pair (minimum, maximum) of a dataclass, as `check_ranges` does.
+
+    Raises:
+        ValueError: a number is outside of its range, or the minimum is larger than the maximum.
+    """
+    check_ranges(values, **{name: (low, high)})
+    minimum, maximum = getattr(values, name)
+    if minimum > maximum:
+        raise ValueError(f"{name} is [{minimum:g}, {maximum:g}], must be in ascending order")
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

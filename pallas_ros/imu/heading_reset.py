@@ -43,8 +43,8 @@ def heading_turns(
             omitted.
         site: the one to rotate, relative to the trunk's other sensor; empty: all, so that the
             wearer faces +x.
-        stance: one of `STANCES`, or empty: for each forearm the one with the smallest rotation. An
-            upper arm that hangs may have a forearm in any of them.
+        stance: of the forearms, or of ``site``: one of `STANCES`, or empty: the one with the
+            smallest rotation. If all are rotated, that of each upper arm is always inferred.
 
     Returns:
         Site -> rotation, for the rotated sites. If all are rotated, an upper arm whose heading
@@ -76,7 +76,8 @@ def heading_turns(
             turns[name] = Turn(wrap(ahead - float(rotations.turn_about_z(q))), "straight ahead")
         else:
             try:
-                angle, assumed = _arm(name, q, facing, stance)
+                own = "" if name in UPPER_ARMS and not site else stance
+                angle, assumed = _arm(name, q, facing, own)
             except PallasError:
                 if site or name not in UPPER_ARMS:
                     raise

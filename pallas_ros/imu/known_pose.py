@@ -145,9 +145,12 @@ def pose_calibration(
 
 
 def left_out(worn: Iterable[str], calibration: Calibration) -> list[str]:
-    """Describe the worn sites that are missing from a calibration because they were silent."""
+    """Describe the worn sites that are missing from a calibration because they sent no usable
+    samples.
+    """
     return [
-        f"{site}: silent, so it was left out and is not used: calibrate again when it sends samples"
+        f"{site}: no usable samples, so it was left out and is not used: check the sensor, then"
+        " calibrate again"
         for site in worn
         if site not in calibration.sites
     ]

@@ -92,12 +92,15 @@ class RestCalibrator:
 
     def _warnings(self, poses: Mapping[str, StillPose]) -> list[str]:
         """Return the warnings of the existing calibration, and those about sites without a pose."""
-        silent = {
-            site: f"{site}: silent, so its calibration was not refreshed"
+        unusable = {
+            site: (
+                f"{site}: no usable samples, so its calibration was not refreshed: check the"
+                " sensor, then repeat the procedure"
+            )
             for site in self._current.sites
         }
-        kept = [warning for warning in self._current.warnings if warning not in silent.values()]
-        return kept + [warning for site, warning in silent.items() if site not in poses]
+        kept = [warning for warning in self._current.warnings if warning not in unusable.values()]
+        return kept + [warning for site, warning in unusable.items() if site not in poses]
 
 
 def calibrator(

@@ -66,9 +66,10 @@ class Synchroniser:
     A frame is emitted as soon as every site has a sample at or after it. A site without one is
     waited for until another site is more than ``max_wait_s`` past the frame (measured between
     timestamps); then its newest sample is held for at most ``hold_s``, after which the site is
-    marked invalid and keeps its last values. An optional site that never sent a sample, or is
-    silent for longer than ``hold_s``, is not waited for, neither now nor after a reset. Gaps of all
-    sites at once are skipped, not filled.
+    marked invalid and keeps its last values. An optional site that is silent for longer than
+    ``hold_s``, or has never sent a sample, is not waited for, neither now nor after a reset, except
+    that the very first frame waits ``start_wait_s`` for it. Gaps of all sites at once are skipped,
+    not filled.
 
     Attributes:
         sites: the sites in use.

@@ -9,6 +9,7 @@ from pallas_ros.body.names import (
     UPPER_JOINTS,
 )
 from pallas_ros.body.sites import SITE
+from pallas_ros.files.settings import check_ranges
 
 INPUTS = 48
 MOVING = 18
@@ -31,6 +32,9 @@ REMEMBERED = tuple(
 """Indices in `SOLVED` of the joints of `ArmMemory`."""
 EXTRA_JOINTS = tuple(SITE[site].index for site in EXTRA_SITES)
 """The joints that the optional sensors measure."""
+
+_MAX = 65_536
+"""Largest size in `PallasConfig`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class PallasConfig:
 
         Raises:
             PallasError: sizes are inconsistent; the message names them.
+            ValueError: a size is out of range.
         """
         if self.window <= max(LAGS):
             raise PallasError(
@@ -76,3 +81,7 @@ class PallasConfig:
                 raise PallasError(
                     f"model.{part} is '{getattr(self, part)}', but must be {' or '.join(known)}"
                 )
+        sizes = ("hidden", "legs_hidden", "solver_hidden", "solver_blocks", "arms_hidden")
+        check_ranges(
+            self, width=(1, _MAX), window=(1, _MAX), **dict.fromkeys(sizes, (1.0, float(_MAX)))
+        )

@@ -53,7 +53,8 @@ class GruPallas(Pallas):
     def initial_state(self, batch: int = 1) -> State:
         """Zero states for ``batch`` sequences."""
         state = super().initial_state(batch)
-        return {**state, "gru": torch.zeros(batch, 2, self.gru_config.width)}
+        hidden = torch.zeros(batch, 2, self.gru_config.width, device=self.neutral.device)
+        return {**state, "gru": hidden}
 
     def forward(
         self,

@@ -45,6 +45,9 @@ from pallas_ros.model.solver import InvertibleSolver
 
 _ORDER = tuple(sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOINTS)[i]))
 
+_PLACES = ("solved_places", "arm_places", "leg_places")
+"""Buffers with the matrices of `worn_places`."""
+
 
 @dataclass
 class PallasOutput:
@@ -97,7 +100,8 @@ class Pallas(nn.Module):
             persistent=False,
         )
         self.register_buffer("neutral", neutral_legs(), persistent=False)
-        self.places = worn_places()
+        for name, places in zip(_PLACES, worn_places(), strict=True):
+            self.register_buffer(name, places, persistent=False)
         self.register_buffer(
             "short_decay",
             torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(SHORT_MEANS_S))),
@@ -148,6 +152,11 @@ class Pallas(nn.Module):
             self.askew = nn.Linear(width, 6 * EXTRA)  # mounting errors of optional sensors
             nn.init.normal_(self.askew.weight, std=0.01)
             nn.init.zeros_(self.askew.bias)
+
+    @property
+    def places(self) -> tuple[Tensor, ...]:
+        """The matrices of `worn_places`, on the device of the network."""
+        return tuple(self.get_buffer(name) for name in _PLACES)
 
     def initial_state(self, batch: int = 1) -> State:
         """The state before the first frame: zeros."""

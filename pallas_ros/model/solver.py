@@ -52,13 +52,15 @@ class Coupling(nn.Module):
 class Mixing(nn.Module):
     """A trainable invertible linear map, initially orthogonal."""
 
+    frozen_inverse: Tensor | None
+
     def __init__(self, size: int, seed: int) -> None:
         super().__init__()
         matrix = torch.linalg.qr(
             torch.randn(size, size, generator=torch.Generator().manual_seed(seed))
         )[0]
         self.weight = nn.Parameter(matrix)
-        self.frozen_inverse: Tensor | None = None
+        self.register_buffer("frozen_inverse", None, persistent=False)
 
     def freeze(self) -> None:
         """Compute the inverse once, in double precision, for evaluation and export."""

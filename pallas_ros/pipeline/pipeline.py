@@ -189,12 +189,17 @@ class Pipeline:
         """Reset the headings to the wearer's current stance (`heading_turns`); bodies continue.
 
         Raises:
-            PallasError: not calibrated yet, or the stance does not determine the heading.
+            PallasError: not calibrated yet, no frame since then, or the stance does not determine
+                the heading.
         """
         frame = self.imu_frame
         calibration = self.calibration
         if frame is None or calibration is None:
             raise PallasError("no bodies yet: calibrate first")
+        if frame.newest_input <= self.from_stamp:
+            raise PallasError(
+                "no frame since the last calibration yet: wait for the next body, then reset again"
+            )
         seen = _seen(frame)
         turns = heading_turns(seen, site, stance)
         corrected = dict(zip(SITES, frame.heading_drift.tolist()))

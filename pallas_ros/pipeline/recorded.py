@@ -26,7 +26,7 @@ from pallas_ros.imu.logger_folder import is_logger_folder, read_logger_folder
 from pallas_ros.imu.recording import ALL, load_recording
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import imu_frame_from_msg, imu_from_msg, sensors_from_msg
-from pallas_ros.pipeline import PipelineSettings, read_document
+from pallas_ros.pipeline import Pipeline, PipelineSettings, read_document
 
 IMU = "sensor_msgs/msg/Imu"
 
@@ -51,6 +51,8 @@ class Source:
         refused: rejected sensor samples with reasons, available after reading all.
         meaningless: those of them that make every body wrong.
         estimated: sites whose orientation was estimated.
+        warnings: problems with the calibration, and optional sensors that were not used, available
+            after reading all.
     """
 
     samples: Iterator[Timed]
@@ -65,6 +67,7 @@ class Source:
     refused: list[str] = field(default_factory=list)
     meaningless: list[str] = field(default_factory=list)
     estimated: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def open_source(
@@ -201,14 +204,12 @@ def process(
         [] if settings.calibration else sorted(source.calibrations, key=lambda entry: entry[1])
     )
     if source.frames is not None and not settings.calibration and not from_samples:
-        due = 0
-        for frame in source.frames:
-            source.lost += max(frame.step - due, 0)
-            due = frame.step + 1
-            yield from pipeline.push_calibrated(frame)
+        yield from _process_frames(source, source.frames, pipeline)
         return
     if waiting:
         pipeline.calibrate(None)
+    used = [] if pipeline.calibration is None else [pipeline.calibration]
+    given = [*used, *(calibration for calibration, _ in waiting)]
     for site, sample in source.samples:
         if sample is None:
             pipeline.intake.unreadable(site)
@@ -216,10 +217,53 @@ def process(
         while waiting and sample.stamp > waiting[0][1]:
             pipeline.apply_calibration(*waiting.pop(0))
         yield from pipeline.push(site, sample)
+        now = pipeline.calibration
+        if now is not None and not (used and used[-1] is now):
+            used.append(now)
+    source.warnings = _calibration_warnings(source.extra_sites, used, given)
     source.no_body_reason = pipeline.no_body_reason()
     source.refused = pipeline.intake.report()
     source.meaningless = pipeline.intake.meaningless()
     source.estimated = pipeline.intake.estimated()
+
+
+def _process_frames(
+    source: Source, frames: Iterator[ImuFrame], pipeline: Pipeline
+) -> Iterator[BodyFrame]:
+    """Yield the bodies of the synchronised frames of a live run."""
+    due = 0
+    known: set[str] = set()
+    for frame in frames:
+        source.lost += max(frame.step - due, 0)
+        due = frame.step + 1
+        if frame.extra is not None:
+            known.update(frame.extra.sites)
+        yield from pipeline.push_calibrated(frame)
+    source.warnings = [
+        f"{site}: not in the recorded frames of the live run, so it was not used: process its"
+        " samples with --from-samples"
+        for site in source.extra_sites
+        if site not in known
+    ]
+
+
+def _calibration_warnings(
+    extra_sites: Sequence[str], used: Sequence[Calibration], given: Sequence[Calibration]
+) -> list[str]:
+    """Return the warnings of calibrations found here, and one about each uncalibrated sensor.
+
+    Those of ``given`` calibrations were reported when they were made.
+    """
+    known = {id(calibration) for calibration in given}
+    warnings = [text for each in used if id(each) not in known for text in each.warnings]
+    explained = {text.partition(":")[0] for text in warnings}
+    calibrated = {site for each in used for site in each.sites}
+    return warnings + [
+        f"{site}: not in the calibration, so it was not used: give one that was made while wearing"
+        " it (--calibration)"
+        for site in extra_sites
+        if used and site not in calibrated and site not in explained
+    ]
 
 
 def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:

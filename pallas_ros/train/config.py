@@ -88,8 +88,6 @@ def read_config(path: str | Path) -> TrainingConfig:
     errors = settings(SensorErrors, wrong, f"{path}: augmentation.errors")
     data = section("data", DataSettings)
     loop = section("loop", LoopSettings)
-    if loop.steps == 0:
-        raise PallasError(f"{path}: loop: steps is 0, must be at least 1")
     return TrainingConfig(
         model=section("model", PallasConfig),
         baseline=str(document.get("baseline", "")),

@@ -36,7 +36,7 @@ from pallas_ros.train.measures import (
     measure_clip,
     table,
 )
-from pallas_ros.train.pictures import strips
+from pallas_ros.train.pictures import chosen, strips
 from pallas_ros.train.running import SHORTEST_CHAINED_FRAMES, evaluate_running
 
 HELP = "Evaluate the body network on seen, unseen and real motion, with baselines and ablations."
@@ -234,6 +234,13 @@ def check_inputs(args: argparse.Namespace, library: MotionLibrary) -> None:
         return
     if not recording.is_file():
         raise PallasError(f"{recording}: no such file, but --strips draws it; leave --strips out")
+    if args.strips.suffix != ".png":
+        raise PallasError(f"--strips {args.strips}: the picture's file must end in .png")
+    if not chosen(library):
+        raise PallasError(
+            f"--strips draws clips of more than {SHORTEST_FRAMES} frames of unseen subjects or"
+            " contents, but the data contain none; leave --strips out"
+        )
     if importlib.util.find_spec("matplotlib") is None:
         raise PallasError("--strips needs matplotlib: install it, or leave --strips out")
     if not args.strips.absolute().parent.is_dir():

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -36,7 +36,7 @@ class LoopSettings:
     """Settings of the training loop.
 
     Attributes:
-        steps: number of steps; the schedule extends over them. Nothing is trained if 0.
+        steps: number of steps, at least 1; the schedule extends over them.
         minutes: maximum duration (0: unlimited); the schedule then ends with whichever limit is
             reached first.
         learning_rate: peak value.
@@ -61,11 +61,13 @@ class LoopSettings:
     validate_every: int = 250
     seed: int = 0
 
+    min_steps: ClassVar[int] = 1
+
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_ranges(
             self,
-            steps=(0, 1e9),
+            steps=(self.min_steps, 1e9),
             minutes=(0, 1e6),
             learning_rate=(1e-9, 1),
             warm_up=(1, 1e9),
@@ -113,8 +115,6 @@ class Run:
     def progress(self) -> float:
         """Completed fraction of the run, 0 to 1."""
         s = self.settings
-        if s.steps == 0:
-            return 1.0
         return max(self.step / s.steps, self.seconds / (60 * s.minutes) if s.minutes else 0.0)
 
     def learning_rate(self) -> float:
@@ -165,7 +165,7 @@ class Run:
 
     def save(self, generator: torch.Generator | None) -> None:
         """Write the checkpoint atomically; every process has to call this, the first one writes."""
-        states = [] if generator is None else processes.gathered(generator.get_state())
+        states = [] if generator is None else processes.all_gather(generator.get_state())
         if processes.rank() != 0:
             return
         tensors = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
@@ -253,7 +253,7 @@ def fit(
     processes.require_joined()
     folder = Path(folder)
     first = processes.rank() == 0
-    processes.share(model.parameters())
+    processes.broadcast(model.parameters())
     run = Run(model, settings, folder)
     if run.resume(generator) and first:
         print(f"resumed {folder} at step {run.step}, {run.seconds / 60:.1f} min")
@@ -274,7 +274,7 @@ def fit(
             current = float(value.detach())
             now = time.monotonic()
             # time in which the machine was suspended does not count
-            run.seconds = processes.decided(run.seconds + min(now - last, 60.0))
+            run.seconds = processes.broadcast_value(run.seconds + min(now - last, 60.0))
             last = now
             bar.update()
             bar.set_postfix(loss=f"{current:.4f}", done=f"{100 * run.progress:.0f}%", refresh=False)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pallas_ros.body.names import JOINT_INDEX, LEG_JOINTS, MODEL_RATE_HZ, UPPER_JOINTS
 from pallas_ros.data.virtual_imu import Sequence, joint_positions
+from pallas_ros.files.settings import check_ranges
 from pallas_ros.geometry import rotations
 from pallas_ros.model.config import SOLVED
 from pallas_ros.model.legs import LATENT, LegGenerator
@@ -37,6 +38,15 @@ class LossWeights:
     deviation: float = 0.01
     sampling: float = 0.3
     samples: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: a number is out of range.
+        """
+        positive = [name for name in vars(self) if name not in ("alpha", "samples")]
+        check_ranges(self, **dict.fromkeys(positive, (0, 1e6)), alpha=(0, 1), samples=(1, 1000))
 
 
 def pallas_loss(

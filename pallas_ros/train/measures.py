@@ -167,14 +167,19 @@ def _root_figures(
 
 def bootstrap(
     clips: list[ClipFigures], metric: str, draws: int = 1000
-) -> tuple[float, float, float]:
-    """Mean of a metric over clips, and the bounds of its 95 % interval."""
+) -> tuple[float, float | None, float | None]:
+    """Mean of a metric over clips, and the bounds of its 95 % interval; None for fewer than two
+    clips, from which it cannot be estimated.
+    """
     pairs = np.array([c.sums[metric] for c in clips if metric in c.sums])
+    total = pairs.sum(0)
+    mean = float(total[0] / max(total[1], 1e-9))
+    if len(pairs) < 2:
+        return mean, None, None
     index = np.random.default_rng(0).integers(0, len(pairs), (draws, len(pairs)))
     resampled = pairs[index].sum(1)
     low, high = np.percentile(resampled[:, 0] / np.maximum(resampled[:, 1], 1e-9), [2.5, 97.5])
-    total = pairs.sum(0)
-    return float(total[0] / max(total[1], 1e-9)), float(low), float(high)
+    return mean, float(low), float(high)
 
 
 def figure_row(

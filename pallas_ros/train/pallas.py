@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, LEG_JOINTS, UPPER_JOINTS
+from pallas_ros.data.draws import child_generator
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.licences import licence_in, licence_of, stricter
 from pallas_ros.data.sequences import AugmentationSettings, SequenceSampler
@@ -29,6 +30,7 @@ from pallas_ros.train.loop import device, fast_bfloat16, fit
 from pallas_ros.train.losses import pallas_loss
 from pallas_ros.train.selection import clips_of, part_of
 
+CONFIG = Path("config/training/pallas.yaml")
 WEIGHTS = "model.safetensors"
 PLAIN = AugmentationSettings(
     retime=0,
@@ -95,10 +97,10 @@ def checks(library: MotionLibrary) -> dict[str, tuple[list[Sequence], tuple[str,
         for c in library.clips
         if c.content in DEVELOPMENT_CONTENTS and c.split in ("train", "validation")
     ]
-    judged = {"validation": library.require("validation", development=False)}
+    sets = {"validation": library.require("validation", development=False)}
     if development:  # contents of the packs; a folder of motion files has none
-        judged["development"] = development
-    return {name: (validation_batches(library, some), ()) for name, some in judged.items()}
+        sets["development"] = development
+    return {name: (validation_batches(library, some), ()) for name, some in sets.items()}
 
 
 def build(config: TrainingConfig) -> Pallas:
@@ -108,15 +110,6 @@ def build(config: TrainingConfig) -> Pallas:
         if config.baseline == "gru"
         else Pallas(config.model)
     )  # of the same size
-
-
-def to_device(batch: Sequence, where: torch.device) -> Sequence:
-    """Move a batch to a device."""
-    return (
-        batch
-        if where.type == "cpu"
-        else Sequence(**{f.name: getattr(batch, f.name).to(where) for f in fields(Sequence)})
-    )
 
 
 def train(
@@ -149,28 +142,29 @@ def train(
     sampler = SequenceSampler(
         library, clips, config.frames, config.batch, config.augmentation, seed
     )
-    judged = checks(library)
+    validation_sets = checks(library) if rank == 0 else {}  # the first process validates
     where = device()
     model = build(config)
     if init is not None:
         start_from(model, init)
     model = model.to(where)
     model.mixed_precision = fast_bfloat16()
-    noise = torch.Generator().manual_seed(config.loop.seed + 1 + 1000 * rank)
-    print(
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips,"
-        f" {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}"
-    )
+    if rank == 0:
+        print(
+            f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters,"
+            f" {len(clips)} clips, {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}"
+        )
 
     def validate(network: Any) -> dict[str, float]:
         figures: dict[str, float] = {}
-        for name, (batches, sites) in judged.items():
-            moved = [to_device(b, where) for b in batches]
+        for name, (batches, sites) in validation_sets.items():
+            moved = [b.to(where) for b in batches]
             figures |= {f"{name}_{k}_cm": v for k, v in mpjpe_cm(network, moved, sites).items()}
         return figures
 
     def loss(network: Any, batch: Sequence) -> tuple[torch.Tensor, dict[str, float]]:
-        return pallas_loss(cast(Pallas, network), to_device(batch, where), config.loss, noise)
+        noise = child_generator(sampler.generator)  # continues in a resumed run
+        return pallas_loss(cast(Pallas, network), batch.to(where), config.loss, noise)
 
     folder = Path(out)
     trained = fit(model, sampler, loss, config.loop, folder, validate, sampler.generator).cpu()
@@ -209,7 +203,7 @@ def _release(
     licence = licence_of(clip.pack for clip in clips)
     if init is not None:
         licence = stricter(licence, licence_in(json.loads(weights_metadata(init)["pallas"])))
-    said = {
+    metadata = {
         "training": {
             **json.loads(json.dumps(asdict(config), default=str)),
             "start": str(init or ""),
@@ -217,7 +211,7 @@ def _release(
         "licence": licence,
         "deviation_margin": [round(float(m), 4) for m in margin],
     }
-    return save_model(model, folder / WEIGHTS, said)
+    return save_model(model, folder / WEIGHTS, metadata)
 
 
 @torch.no_grad()
@@ -262,13 +256,17 @@ def recalibrate(
     ``OUT/model.safetensors`` and return its path.
 
     Raises:
-        PallasError: a file is invalid, or the data contain no clip for validation.
+        PallasError: a file is invalid, the data contain no clip for validation, the folder contains
+            a model, or ``torchrun`` started several processes.
     """
     from pallas_ros.model.step import load_model
 
+    if processes.count() > 1:
+        raise PallasError("--calibrate-only runs in one process: start it without torchrun")
     output = Path(out) / WEIGHTS
-    if output.exists():
-        raise PallasError(f"{output} exists: give another folder as --out")
+    for file in (output, output.with_suffix(".onnx")):
+        if file.exists():
+            raise PallasError(f"{file} exists: give another folder as --out")
     model = load_model(weights)
     document = json.loads(weights_metadata(weights)["pallas"])
     _remove_margin(model, document)
@@ -329,7 +327,7 @@ HELP = "Train the network that estimates a body from four IMUs."
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `pallas train pallas`."""
     parser.add_argument(
-        "--config", type=Path, default=Path("config/training/pallas.yaml"), help="the configuration"
+        "--config", type=Path, metavar="FILE", help=f"the configuration (default: {CONFIG})"
     )
     parser.add_argument(
         "--data",
@@ -341,7 +339,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         required=True,
-        help="folder of the run; resumed if it contains a checkpoint",
+        help=(
+            "folder of the run; resumed if it contains a checkpoint; with --calibrate-only, a"
+            " folder without a model"
+        ),
     )
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument(
@@ -364,17 +365,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or only calibrate, and export the result."""
+    """Train, or only calibrate, and export the result.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     from pallas_ros.body.resources import resource
     from pallas_ros.model.step import export
 
+    if args.calibrate_only and args.config:
+        raise PallasError(
+            "--config does not apply to --calibrate-only, which takes the network from its weights:"
+            " leave it out"
+        )
     if args.threads:
         torch.set_num_threads(args.threads)
     overrides = overrides_from(args)
     path = (
         recalibrate(args.calibrate_only, args.data, args.out, overrides)
         if args.calibrate_only
-        else train(resource(args.config), args.data, args.out, overrides, args.init)
+        else train(resource(args.config or CONFIG), args.data, args.out, overrides, args.init)
     )
     if processes.rank() != 0:
         return 0

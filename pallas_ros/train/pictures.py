@@ -13,7 +13,7 @@ from pallas_ros.body.names import JOINTS, PARENTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import SensorErrors, joint_positions
-from pallas_ros.train.inputs import real_inputs, sensed
+from pallas_ros.train.inputs import SHORTEST_FRAMES, real_inputs, sensed
 from pallas_ros.train.measures import LEGS, UPPER, Method
 
 MOMENTS = 12
@@ -41,15 +41,21 @@ def _draw(
 
 
 def chosen(library: MotionLibrary) -> list[LibraryClip]:
-    """At most twelve clips not used for training: one per subject, or per content."""
+    """At most twelve clips not used for training: one per subject, or per content; clips that are
+    too short to be measured are left out.
+    """
     by_name: dict[str, list[LibraryClip]] = {}
-    for clip in library.select("unseen_subjects"):
+    for clip in _long_enough(library.select("unseen_subjects")):
         by_name.setdefault(clip.subject.zfill(3), []).append(clip)
     if not by_name:
-        for clip in library.select("unseen"):
+        for clip in _long_enough(library.select("unseen")):
             by_name.setdefault(clip.content, []).append(clip)
     # the middle clip of each, to avoid the first and the last trial
     return [clips[len(clips) // 2] for _, clips in sorted(by_name.items())][:12]
+
+
+def _long_enough(clips: list[LibraryClip]) -> list[LibraryClip]:
+    return [clip for clip in clips if clip.stop - clip.start > SHORTEST_FRAMES]
 
 
 def strips(library: MotionLibrary, recording: Path, method: Method, path: Path) -> None:
@@ -58,7 +64,9 @@ def strips(library: MotionLibrary, recording: Path, method: Method, path: Path) 
 
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
     clips = chosen(library)
-    figure, rows = plt.subplots(len(clips) + 1, 1, figsize=(16, 2.2 * (len(clips) + 1)))
+    count = len(clips) + 1
+    figure, grid = plt.subplots(count, 1, figsize=(16, 2.2 * count), squeeze=False)
+    rows = grid[:, 0]
     with torch.inference_mode():
         for axes, clip in zip(rows[:-1], clips, strict=True):
             ((_, sequence, lengths),) = sensed(library, [clip], SensorErrors())

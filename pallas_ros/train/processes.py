@@ -14,11 +14,16 @@ from pallas_ros.body.errors import PallasError
 
 def start() -> int:
     """Join the processes of ``torchrun``; return the rank (0 for a single process)."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+    if count() > 1 and not distributed.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return rank()
+
+
+def count() -> int:
+    """The number of processes that ``torchrun`` started, 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def require_joined() -> None:
@@ -27,7 +32,7 @@ def require_joined() -> None:
     Raises:
         PallasError: this training does not join the processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+    if count() > 1 and not distributed.is_initialized():
         raise PallasError(
             "this model cannot be trained by several processes: start it without torchrun"
         )
@@ -48,14 +53,14 @@ def average(tensors: Iterable[Tensor]) -> None:
 
 
 @torch.no_grad()
-def share(tensors: Iterable[Tensor]) -> None:
+def broadcast(tensors: Iterable[Tensor]) -> None:
     """Replace tensors by those of the first process."""
     if distributed.is_initialized():
         for tensor in tensors:
             distributed.broadcast(tensor.data, 0)
 
 
-def decided(value: float) -> float:
+def broadcast_value(value: float) -> float:
     """The value of the first process."""
     if not distributed.is_initialized():
         return value
@@ -64,7 +69,7 @@ def decided(value: float) -> float:
     return values[0]
 
 
-def gathered(tensor: Tensor) -> list[Tensor]:
+def all_gather(tensor: Tensor) -> list[Tensor]:
     """The tensors of all processes, by rank."""
     if not distributed.is_initialized():
         return [tensor]

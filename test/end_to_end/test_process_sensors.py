@@ -22,7 +22,7 @@ from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 from pallas_ros.messages.wire import imu_to_bytes
 from pallas_ros.pipeline import PipelineSettings
-from pallas_ros.pipeline.recorded import open_source, process
+from pallas_ros.pipeline.recorded import Source, open_source, process
 
 Samples = list[tuple[str, ImuSample]]
 
@@ -94,6 +94,69 @@ def test_topics_of_optional_sensors_are_used(
     assert {site for site, _ in source.samples} == {*SITES, "left_shin"}
     with pytest.raises(PallasError, match="no IMU messages on /nowhere"):
         open_source(tmp_path / "bag", {"left_shin": "/nowhere"}, extra_sites=extra)
+
+
+def with_shin(samples: Samples) -> Samples:
+    """Samples with a sensor on the left shin."""
+    return [
+        entry
+        for site, sample in samples
+        for entry in (
+            [(site, sample), ("left_shin", sample)] if site == "pelvis" else [(site, sample)]
+        )
+    ]
+
+
+def write_shin_bag(path: Path, samples: Samples) -> Path:
+    """Write a bag whose left shin is on /imu5/data."""
+    topics = {**{site: f"/imu/{site}" for site in SITES}, "left_shin": "/imu5/data"}
+    with BagWriter(path) as writer:
+        for topic in topics.values():
+            writer.add_topic(topic, "sensor_msgs/msg/Imu")
+        for site, sample in samples:
+            writer.write(topics[site], sample.stamp, imu_to_bytes(sample, "imu"))
+    return path
+
+
+def test_a_requested_sensor_without_usable_samples_is_reported(
+    samples: Samples, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pose = dict(reversed(samples))  # the first sample of each site
+    still = [
+        (site, replace(sample, stamp=10**9 + k * 16_666_667))
+        for k in range(7 * 60)
+        for site, sample in [*pose.items(), *([("left_shin", pose["pelvis"])] if k < 20 else [])]
+    ]
+    bag = write_shin_bag(tmp_path / "bag", still)
+    out = str(tmp_path / "m.npz")
+    status, said = run(capsys, str(bag), out, "--topics", "left_shin=/imu5/data")
+    assert status == 0, said
+    assert said.count("left_shin: no usable samples, so it was left out") == 1
+    assert said.count("left_shin") == 1
+
+
+def test_a_requested_sensor_that_the_calibration_lacks_is_reported(
+    samples: Samples, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Calibration.identity().save(tmp_path / "c.yaml")
+    bag = write_shin_bag(tmp_path / "bag", with_shin(samples))
+    words = ["--topics", "left_shin=/imu5/data", "--calibration", str(tmp_path / "c.yaml")]
+    status, said = run(capsys, str(bag), str(tmp_path / "m.npz"), *words)
+    assert status == 0, said
+    assert said.count("left_shin: not in the calibration, so it was not used") == 1
+
+
+def test_a_requested_sensor_that_the_recorded_frames_lack_is_reported(samples: Samples) -> None:
+    pipeline = PipelineSettings().pipeline()
+    frames = []
+    pipeline.admit = lambda frame: frames.append(frame) is not None
+    for site, sample in samples[: len(samples) // 2]:
+        pipeline.push(site, sample)
+    assert frames
+    frames[0].step = 0
+    source = Source(iter(()), [], 1.0, frames=iter(frames[:1]), extra_sites=("left_shin",))
+    assert len(list(process(source, PipelineSettings(extra_sites=("left_shin",))))) == 1
+    assert [w for w in source.warnings if "left_shin" in w and "--from-samples" in w]
 
 
 def test_the_topics_there_are_and_the_option_are_named(

@@ -215,6 +215,43 @@ def test_before_the_first_body_it_is_refused() -> None:
         pipeline.reset_heading()
 
 
+def test_two_resets_in_a_row_do_not_correct_twice() -> None:
+    """The second one is refused until a frame with the first correction is there."""
+    pipeline = Pipeline(Calibration.identity(), Synchroniser(), Recorder(), heading=HeadingDrift())
+    seen = drifted(FORWARD, {"neck": 40.0})
+    for at, sample in wearing(seen, 1.0, 1.0):
+        pipeline.push(at, sample)
+    pipeline.reset_heading()
+    with pytest.raises(PallasError, match="no frame since the last calibration yet"):
+        pipeline.reset_heading()
+    for at, sample in wearing(seen, 2.0, 1.0):
+        pipeline.push(at, sample)
+    again = pipeline.reset_heading()
+    assert abs(np.degrees(again["neck"].angle)) < 1.0
+
+
+def test_a_reset_right_after_loading_a_calibration_without_a_worn_site_is_refused() -> None:
+    worn = (*SITES, "left_shin")
+    pipeline = Pipeline(
+        Calibration.identity(worn), Synchroniser(sites=worn), Recorder(), intake=Intake(sites=worn)
+    )
+    for at, sample in wearing({**FORWARD, "left_shin": rotations.IDENTITY}, 1.0, 1.0):
+        pipeline.push(at, sample)
+    pipeline.apply_calibration(Calibration.identity(), 2 * 10**9)
+    with pytest.raises(PallasError, match="no frame since the last calibration yet"):
+        pipeline.reset_heading()
+
+
+@pytest.mark.parametrize("stance", ["", "forward"])
+def test_the_stance_of_the_forearms_does_not_turn_upper_arms(stance: str) -> None:
+    seen = FORWARD | {
+        "left_upper_arm": rotations.IDENTITY,
+        "right_upper_arm": rotations.IDENTITY,
+    }
+    for turn in heading_turns(seen, "", stance).values():
+        assert abs(turn.angle) < 1e-6
+
+
 def test_a_key_runs_its_command_and_the_terminal_is_left_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait: Callable[..., None]
 ) -> None:

@@ -17,10 +17,17 @@ from pallas_ros.body.skeleton import Skeleton  # noqa: E402
 from pallas_ros.data.library import LibraryClip, MotionLibrary  # noqa: E402
 from pallas_ros.data.virtual_imu import Sequence  # noqa: E402
 from pallas_ros.geometry import rotations  # noqa: E402
-from pallas_ros.train import evaluate  # noqa: E402
+from pallas_ros.train import evaluate, pictures  # noqa: E402
 from pallas_ros.train.baselines import tpose_measured  # noqa: E402
 from pallas_ros.train.evaluate import by_subject, clips_of, names  # noqa: E402
-from pallas_ros.train.measures import ClipFigures, Estimate, bootstrap, measure_clip  # noqa: E402
+from pallas_ros.train.measures import (  # noqa: E402
+    ClipFigures,
+    Estimate,
+    bootstrap,
+    figure_row,
+    measure_clip,
+    table,
+)
 from pallas_ros.train.running import chain  # noqa: E402
 
 
@@ -103,6 +110,15 @@ def test_intervals_hold_the_mean_and_widen_with_spread() -> None:
     _, low2, high2 = bootstrap(clips(1.0), "m")
     assert low < value < high and value == pytest.approx(5, abs=0.1)
     assert high2 - low2 > 5 * (high - low)
+
+
+def test_a_single_clip_has_no_interval() -> None:
+    """Regression: it had one of zero width."""
+    figures = bootstrap([ClipFigures({"m": (10.0, 2.0)})], "m")
+    assert figures == (5.0, None, None)
+    row = figure_row("a", "seen", "mpjpe_cm", *figures)
+    assert "low" not in row and "high" not in row
+    assert "5.00" in table([row]) and "[" not in table([row])
 
 
 def test_the_command_writes_its_rows(tmp_path: Path, released: Path) -> None:
@@ -232,10 +248,11 @@ def test_missing_inputs_are_found_before_the_measurements(
     """Regression: the real recording was looked for after hours of other cases."""
     monkeypatch.setattr(evaluate, "methods", lambda *_: pytest.fail("too late"))
 
-    def refused(*arguments: str) -> str:
+    def refused(*arguments: str, library: MotionLibrary | None = None) -> str:
         parser = argparse.ArgumentParser()
         evaluate.configure(parser)
-        monkeypatch.setattr(MotionLibrary, "open", lambda *_, **__: still(100, "unseen_subjects"))
+        given = library or still(100, "unseen_subjects")
+        monkeypatch.setattr(MotionLibrary, "open", lambda *_, **__: given)
         with pytest.raises(PallasError) as error:
             evaluate.run(parser.parse_args(["--data", str(tmp_path), *arguments]))
         return str(error.value)
@@ -247,6 +264,23 @@ def test_missing_inputs_are_found_before_the_measurements(
     (tmp_path / "real_imu_60hz.npz").touch()
     monkeypatch.setattr(evaluate.importlib.util, "find_spec", lambda _: None)
     assert "needs matplotlib" in refused(*strips)
+    assert "must end in .png" in refused(*strips[:-1], str(tmp_path / "s.xyz"))
+    for library in (still(20, "unseen_subjects"), still(100, "seen")):
+        monkeypatch.setattr(evaluate, "clips_of", lambda *_: [])
+        assert "--strips draws clips of more than 28 frames" in refused(*strips, library=library)
+
+
+def test_one_clip_and_the_recording_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(pictures, "real_inputs", lambda _: (torch.zeros(1, 60, 48), {}, None))
+
+    def method(imu: torch.Tensor, extra: torch.Tensor | None = None) -> Estimate:
+        return Estimate(torch.eye(3).expand(*imu.shape[:2], 22, 3, 3))
+
+    pictures.strips(still(100, "unseen_subjects"), tmp_path, method, tmp_path / "s.png")
+    assert (tmp_path / "s.png").stat().st_size > 1000
 
 
 def test_figures_are_written_before_pictures_are_drawn(

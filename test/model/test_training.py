@@ -1,5 +1,6 @@
 """Training: data by seed, decreasing loss, resuming, and one-sentence configuration errors."""
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +233,69 @@ def test_calibration_alone_replaces_the_factors_of_weights(
     assert torch.allclose(bias, trained.deviation.bias + torch.tensor(1 / 3).log(), atol=1e-5)
 
 
+def test_calibration_alone_overwrites_no_model_and_takes_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(PallasError, match=r"model\.onnx exists: give another folder as --out"):
+        recalibrate(tmp_path / "before.safetensors", tmp_path, tmp_path)
+    parser = argparse.ArgumentParser()
+    pallas_training.configure(parser)
+    given = ["--calibrate-only", "w.safetensors", "--config", "c.yaml", "--out", str(tmp_path)]
+    with pytest.raises(PallasError, match="--config does not apply to --calibrate-only"):
+        pallas_training.run(parser.parse_args(given))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(PallasError, match="start it without torchrun"):
+        recalibrate(tmp_path / "before.safetensors", tmp_path, tmp_path / "new")
+
+
+def test_a_resumed_run_continues_the_random_numbers_of_the_loss(
+    validated: Validated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+
+    def loss(
+        model: Pallas, batch: Sequence, weights: LossWeights, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        drawn.append(float(torch.rand(1, generator=generator)))
+        return model.deviation.bias.square().sum(), {}
+
+    monkeypatch.setattr(MotionLibrary, "open", lambda *_, **__: validated)
+    monkeypatch.setattr(pallas_training, "_training_clips", lambda *_: list(validated.clips))
+    monkeypatch.setattr(pallas_training, "checks", lambda _: {})
+    monkeypatch.setattr(pallas_training, "build", lambda _: Pallas(SMALL))
+    monkeypatch.setattr(pallas_training, "pallas_loss", loss)
+    monkeypatch.setattr(pallas_training, "_release", lambda *_: tmp_path)
+
+    def run(steps: int, name: str) -> list[float]:
+        drawn.clear()
+        text = f"data: {{packs: [], frames: 16, batch: 1}}\nloop: {{steps: {steps}}}"
+        (tmp_path / "c.yaml").write_text(text)
+        pallas_training.train(tmp_path / "c.yaml", tmp_path, tmp_path / name)
+        return drawn[:]
+
+    parts = run(2, "run") + run(4, "run")
+    assert len(set(parts)) == 4
+    assert parts == run(4, "whole")
+
+
+def test_only_the_first_process_validates_and_prints(
+    validated: Validated,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "c.yaml").write_text("data: {packs: []}")
+    monkeypatch.setattr(MotionLibrary, "open", lambda *_, **__: validated)
+    monkeypatch.setattr(pallas_training, "_training_clips", lambda *_: list(validated.clips))
+    monkeypatch.setattr(pallas_training.processes, "start", lambda: 1)
+    monkeypatch.setattr(pallas_training, "checks", lambda _: pytest.fail("not needed here"))
+    monkeypatch.setattr(pallas_training, "build", lambda _: Pallas(SMALL))
+    monkeypatch.setattr(pallas_training, "fit", lambda model, *_: model)
+    pallas_training.train(tmp_path / "c.yaml", tmp_path, tmp_path)
+    assert not capsys.readouterr().out
+
+
 def test_weights_are_calibrated_on_the_cpu(
     validated: Validated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,7 +376,7 @@ def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: 
         ("loop: {steps: many}", "steps"),
         ("- model", "mapping"),
         ("loop: {steps: 0}", "loop: steps is 0"),
-        ("loop: {steps: -3}", "loop: steps is -3, must be from 0 to 1e"),
+        ("loop: {steps: -3}", "loop: steps is -3, must be from 1 to 1e"),
         ("loop: {validate_every: 0}", "validate_every is 0, must be from 1"),
         ("loop: {warm_up: 0}", "warm_up is 0, must be from 1"),
         ("loop: {minutes: -1}", "minutes is -1, must be from 0"),
@@ -322,6 +386,18 @@ def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: 
         ("loop: {seed: -1}", "seed is -1, must be from 0"),
         ("data: {frames: 1}", "data: frames is 1, must be from 16"),
         ("data: {batch: 0}", "data: batch is 0, must be from 1"),
+        ("model: {hidden: 0}", "hidden is 0"),
+        ("model: {solver_blocks: 0}", "solver_blocks is 0"),
+        ("augmentation: {mirror: 7}", "augmentation: mirror is 7, must be from 0 to 1"),
+        ("augmentation: {speed: [1.4, 0.7]}", r"speed is \[1.4, 0.7\], must be in ascending"),
+        ("augmentation: {error_scale: [-1.0, 1.0]}", "error_scale is -1, must be from 0"),
+        ("augmentation: {foreign_arm: 0.9, keyed_arm: 0.9}", "add up to 1.92"),
+        ("augmentation: {errors: {delay: [4, 0]}}", r"errors: delay is \[4, 0\], must be in"),
+        ("augmentation: {errors: {delay: [0, 20]}}", "errors: delay is 20, must be from 0 to 4"),
+        ("augmentation: {errors: {noise_deg: -1.0}}", "errors: noise_deg is -1, must be from 0"),
+        ("augmentation: {errors: {calibration_deg: [3.0]}}", "calibration_deg has 1 number"),
+        ("loss: {upper: -1.0}", "loss: upper is -1, must be from 0"),
+        ("loss: {samples: 0}", "loss: samples is 0, must be from 1"),
     ],
 )
 def test_bad_configurations_are_named(tmp_path: Path, text: str, what: str) -> None:

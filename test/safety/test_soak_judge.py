@@ -63,7 +63,7 @@ class Arm:
 def judged(commands: list[Any]) -> tuple[Judge, list[str]]:
     judge = Judge(ROBOT)
     for command in commands:
-        judge.add(command, lies=False)
+        judge.add(command, false_states=False)
     return judge, judge.violations()
 
 
@@ -107,10 +107,10 @@ def test_commands_that_the_judge_missed_are_no_violation(noticed: bool) -> None:
     arm.waves(200)
     judge = Judge(ROBOT)
     for command in arm.commands[:100]:
-        judge.add(command, lies=False)
+        judge.add(command, false_states=False)
     if noticed:
         judge.lost()
     for command in arm.commands[106:]:
-        judge.add(command, lies=False)
+        judge.add(command, false_states=False)
     assert bool(judge.violations()) != noticed
     assert judge.steps == 0

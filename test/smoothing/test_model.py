@@ -18,7 +18,7 @@ from hpstm_ros.train import training
 from hpstm_ros.train.batches import WindowSampler
 from hpstm_ros.train.export import load_model
 from hpstm_ros.train.noise import DESIGN_NOISE, add_noise
-from hpstm_ros.train.training import TrainingSettings, WindowStream, train
+from hpstm_ros.train.training import RunSettings, TrainingSettings, WindowStream, train
 from hpstm_ros.train.variation import STRONG, vary
 from pallas_ros.body import rotations
 from pallas_ros.body.motion import Motion
@@ -27,7 +27,6 @@ from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.data.packs import PackClip
 from pallas_ros.runtime import open_stream
-from pallas_ros.train.loop import LoopSettings
 
 F64 = NDArray[np.float64]
 FRAMES = 32
@@ -201,7 +200,7 @@ def test_a_training_runs_through_its_three_runs_and_resumes_where_it_stopped(
     library: MotionLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "_CHECK_WINDOWS", 2)
-    short = LoopSettings(steps=2, warm_up=1, validate_every=1)
+    short = RunSettings(steps=2, warm_up=1, validate_every=1)
     model = HpstmConfig(width=16, heads=2, hidden=16, layers=1)
     settings = TrainingSettings(batch=6, model=model, body=short, stream=short, spread=short)
     first, _ = train(library, settings, tmp_path)

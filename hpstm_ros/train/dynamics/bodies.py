@@ -14,7 +14,7 @@ from hpstm_ros.dynamics.anthropometry import GRAVITY
 from hpstm_ros.dynamics.human import Human
 from hpstm_ros.dynamics.offline import Dynamics, analyse
 from hpstm_ros.train.dynamics.data import MASS_KG
-from hpstm_ros.train.dynamics.evaluate import Row, mean_over_clips, row
+from hpstm_ros.train.dynamics.evaluate import Row, mean_over_clips, row, square_root
 from pallas_ros.body import rotations
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
@@ -117,7 +117,7 @@ def _rows(pairs: list[tuple[Dynamics, Dynamics]], human: Human) -> list[Row]:
     for metric, values in columns.items():
         figures = mean_over_clips(np.concatenate(values), owner)
         if metric == "grf_vertical_rms":
-            figures = (figures[0] ** 0.5, figures[1] ** 0.5, figures[2] ** 0.5)
+            figures = square_root(figures)
         unit = "body weight" if metric == "grf_vertical_rms" else "Nm/kg"
         rows.append(row("pallas_body", "unseen_subjects", metric, unit, figures))
     return rows

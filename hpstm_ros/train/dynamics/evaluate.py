@@ -1,5 +1,6 @@
 """Evaluates HDyS on motion not used for training: moments, ground reaction and accelerations."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from pallas_ros.train.measures import ClipFigures, bootstrap
 
 F32 = NDArray[np.float32]
 Row = dict[str, Any]
+Figures = tuple[float, float | None, float | None]
+"""A mean and the bounds of its 95 % interval; None if it cannot be estimated."""
 
 REPRESENTATIONS = ("keypoints", "markers", "angles", "rajagopal")
 _RESAMPLED = 500
@@ -56,8 +59,8 @@ def _index(domain: Domain, frames: int) -> NDArray[np.intp]:
     return np.asarray((starts[:, None] + np.arange(frames)).reshape(-1))
 
 
-def mean_over_clips(values: NDArray[Any], clip: NDArray[np.int32]) -> tuple[float, float, float]:
-    """Mean of the known values of (N,), and its interval over clips."""
+def mean_over_clips(values: NDArray[Any], clip: NDArray[np.int32]) -> Figures:
+    """Mean of the known values of (N,), and its interval over clips, if there are several."""
     figures = []
     for number in np.unique(clip):
         mine = values[clip == number]
@@ -66,23 +69,29 @@ def mean_over_clips(values: NDArray[Any], clip: NDArray[np.int32]) -> tuple[floa
     return bootstrap(figures, "value", _RESAMPLED)
 
 
-def row(name: str, case: str, metric: str, unit: str, figures: tuple[float, float, float]) -> Row:
-    """A row with a figure and its interval, as written by `--json`."""
+def row(name: str, case: str, metric: str, unit: str, figures: Figures) -> Row:
+    """A row with a figure and its interval, if any, as written by `--json`."""
     value, low, high = figures
-    return {
+    made: Row = {
         "name": name,
         "case": case,
         "metric": metric,
         "value": round(value, 4),
         "unit": unit,
-        "low": round(low, 4),
-        "high": round(high, 4),
     }
+    if low is None or high is None:
+        return made
+    return made | {"low": round(low, 4), "high": round(high, 4)}
 
 
-def _root(figures: tuple[float, float, float]) -> tuple[float, float, float]:
-    value, low, high = np.sqrt(figures).tolist()
-    return value, low, high
+def square_root(figures: Figures) -> Figures:
+    """Root of a mean square and of its interval."""
+    value, low, high = figures
+    return (
+        math.sqrt(value),
+        None if low is None else math.sqrt(low),
+        None if high is None else math.sqrt(high),
+    )
 
 
 def _library_rows(
@@ -112,7 +121,7 @@ def _library_rows(
             case,
             f"moment_rmse_{representation}",
             "Nm/kg",
-            _root(mean_over_clips(square, clip)),
+            square_root(mean_over_clips(square, clip)),
         ),
     ]
     ground = domain.dynamics["ground"][index].reshape(-1, 2, 5)
@@ -124,7 +133,7 @@ def _library_rows(
             case,
             f"grf_vertical_rms_{representation}",
             "body weight",
-            _root(mean_over_clips(force, clip)),
+            square_root(mean_over_clips(force, clip)),
         )
     )
     if baseline:
@@ -151,7 +160,7 @@ def _trial_rows(
         force = np.square(away[..., 2]).mean(axis=1)
         metric = f"grf_vertical_rms_{representation}"
         rows.append(
-            row(name, case, metric, "body weight", _root(mean_over_clips(force, block[mine])))
+            row(name, case, metric, "body weight", square_root(mean_over_clips(force, block[mine])))
         )
         for joint in ("hip_flexion", "knee_angle", "ankle_angle"):
             columns = [MEASURED.index(f"{joint}_{side}") for side in "lr"]
@@ -160,7 +169,7 @@ def _trial_rows(
             square = np.square(estimated - truth).mean(axis=1)
             metric = f"{joint}_rmse_{representation}"
             rows.append(
-                row(name, case, metric, "Nm/kg", _root(mean_over_clips(square, block[mine])))
+                row(name, case, metric, "Nm/kg", square_root(mean_over_clips(square, block[mine])))
             )
             figures = _correlation(estimated, truth, block[mine])
             rows.append(row(name, case, f"{joint}_r_{representation}", "", figures))

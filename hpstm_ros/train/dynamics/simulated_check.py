@@ -15,7 +15,7 @@ from hpstm_ros.dynamics.offline import placed_joints, smoothed
 from hpstm_ros.dynamics.rigid_body import RigidBody
 from hpstm_ros.simulation.human import Simulated, SimulatedHuman
 from hpstm_ros.train.dynamics.data import MOST_RESIDUAL, person_of
-from hpstm_ros.train.dynamics.evaluate import Row, mean_over_clips, row
+from hpstm_ros.train.dynamics.evaluate import Row, mean_over_clips, row, square_root
 from pallas_ros.body import rotations
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.data.library import LibraryClip, MotionLibrary
@@ -62,7 +62,7 @@ def simulated_rows(
         clip_of = np.repeat(np.arange(len(several), dtype=np.int32), [len(v) for v in several])
         figures = mean_over_clips(np.concatenate(several), clip_of)
         if name == "grf_vertical_rms":
-            figures = (figures[0] ** 0.5, figures[1] ** 0.5, figures[2] ** 0.5)
+            figures = square_root(figures)
         rows.append(row("rigid_body", "simulated", name, _UNITS[name], figures))
     return rows
 
