@@ -36,8 +36,14 @@ DOUBTFUL = 0.15
 """Of body weight: moments with a larger unexplained force are not used in evaluations either."""
 _PERIOD_NS = 1e9 / MODEL_RATE_HZ
 """ns, between two bodies."""
-_LONGEST_STEP_S = 0.1
-"""s, longest time for which one instant counts; longer gaps count as one frame."""
+_LONGEST_STEP_S = 0.04
+"""s, longest time for which an instant with known loads counts: one body may be lost. After a
+longer gap it counts as one frame.
+"""
+_LONGEST_UNKNOWN_S = 1.0
+"""s, longest time since the last instant that counts as unknown."""
+_LARGEST = 1e6
+"""Limit of recorded moments, shares and residuals; larger ones are implausible, thus unknown."""
 _BRIDGED_S = 0.1
 """s, longest gap in which bodies of another rate than 60 Hz are interpolated."""
 _RATE_FROM = 300
@@ -113,19 +119,20 @@ class Tally:
         self._stamp: int | None = None
 
     def add(self, instant: Instant) -> None:
-        """Count an instant."""
-        step = 1.0 / MODEL_RATE_HZ
-        if self._stamp is not None:
-            since = (instant.stamp - self._stamp) / 1e9
-            step = since if 0 < since <= _LONGEST_STEP_S else step
+        """Count an instant; loads in a gap before it are unknown."""
+        frame = 1.0 / MODEL_RATE_HZ
+        since = frame if self._stamp is None else (instant.stamp - self._stamp) / 1e9
+        since = min(since, _LONGEST_UNKNOWN_S) if since > 0 else frame
         self._stamp = instant.stamp
         if not instant.known:
-            self.unknown_s += step
+            self.unknown_s += since
             self.remark = instant.remark or self.remark
             return
         self.known_s += step
         self.curve.add(instant.time, instant.shares)
+        step = since if since <= _LONGEST_STEP_S else frame
         higher = ~(instant.shares <= self.peak_shares)  # the first one is compared with NaN
+        self.unknown_s += since - step
         self.peaks[higher] = instant.moments[higher]
         self.peak_shares[higher] = instant.shares[higher]
         self.peak_times[higher] = instant.time
