@@ -33,7 +33,9 @@ FULL_SHARE = 1.0
 """Share of the median adult's strength above which time is counted as well."""
 SHARES = (HIGH_SHARE, FULL_SHARE)
 DOUBTFUL = 0.15
-"""Of body weight: moments with a larger unexplained force are not used in evaluations either."""
+"""Unexplained force, as a share of body weight, above which loads are reported as doubtful; the
+evaluations discard frames with the same limit.
+"""
 _PERIOD_NS = 1e9 / MODEL_RATE_HZ
 """ns, between two bodies."""
 _LONGEST_STEP_S = 0.04
@@ -128,11 +130,11 @@ class Tally:
             self.unknown_s += since
             self.remark = instant.remark or self.remark
             return
-        self.known_s += step
-        self.curve.add(instant.time, instant.shares)
         step = since if since <= _LONGEST_STEP_S else frame
-        higher = ~(instant.shares <= self.peak_shares)  # the first one is compared with NaN
+        self.known_s += step
         self.unknown_s += since - step
+        self.curve.add(instant.time, instant.shares)
+        higher = ~(instant.shares <= self.peak_shares)  # the first one is compared with NaN
         self.peaks[higher] = instant.moments[higher]
         self.peak_shares[higher] = instant.shares[higher]
         self.peak_times[higher] = instant.time
@@ -164,29 +166,46 @@ class Tally:
         return Scores(rula, reba) if rula and reba else None
 
 
-def recorded(bag: Bag) -> Iterator[Instant]:
-    """Yield the loads that the node `dynamics` published; messages of another type are skipped."""
+def recorded(bag: Bag) -> Iterator[Instant | None]:
+    """Yield the loads that the node `dynamics` published; None for messages with wrong fields.
+
+    A bag defines its own message types, so that any field can be missing or of another type.
+    Messages of other types are skipped.
+    """
     topic = bag.topics.get(TOPIC_BODY_LOAD)
     if topic is None or topic.msgtype != "pallas/msg/BodyLoad":
         return
     for received, message in bag.read(TOPIC_BODY_LOAD):
-        yield Instant(
-            time=(received - bag.first) / 1e9,
-            stamp=from_stamp(message.header.stamp),
-            moments=_by_name(message, message.moments),
-            shares=_by_name(message, message.shares),
-            rula=int(message.rula),
-            reba=int(message.reba),
-            standing=bool(message.standing),
-            residual=float(message.residual),
-            remark=readable(str(message.remark)[:_LONGEST_REMARK]),
-        )
+        try:
+            yield _from_message(message, (received - bag.first) / 1e9)
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            yield None
+
+
+def _from_message(message: Any, time: float) -> Instant:
+    residual = float(_plausible(np.array(message.residual, dtype=np.float64)))
+    return Instant(
+        time=time,
+        stamp=from_stamp(message.header.stamp),
+        moments=_by_name(message, message.moments),
+        shares=_by_name(message, message.shares),
+        rula=max(0, int(message.rula)),
+        reba=max(0, int(message.reba)),
+        standing=bool(message.standing),
+        residual=residual,
+        remark=readable(str(message.remark)[:_LONGEST_REMARK]),
+    )
 
 
 def _by_name(message: Any, values: Any) -> F64:
-    """Values (5,) of `strength.WATCHED`; all NaN if the message states that they are unknown."""
+    """Values (5,) of `strength.WATCHED`; NaN if the message states that they are unknown."""
     found = dict(zip(message.names, values)) if message.known else {}
-    return np.array([found.get(name, np.nan) for name in WATCHED], dtype=np.float64)
+    return _plausible(np.array([found.get(name, np.nan) for name in WATCHED], dtype=np.float64))
+
+
+def _plausible(values: F64) -> F64:
+    """The values, NaN if not finite or larger than `_LARGEST`."""
+    return np.where(np.abs(values) <= _LARGEST, values, np.nan)
 
 
 def computed(bag: Bag, topic: str, settings: "LiveSettings") -> Iterator[Instant | None]:
