@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import savgol_coeffs
 
-from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES, check_load, check_mass
+from hpstm_ros.dynamics.anthropometry import GRAVITY, SEXES, SIDES, check_load, check_mass
 from hpstm_ros.dynamics.efforts import joint_efforts
 from hpstm_ros.dynamics.ergonomics import Scores, score
 from hpstm_ros.dynamics.human import Human, State, state
@@ -97,6 +97,8 @@ class LiveSettings:
                 raise PallasError(f"contact '{name[:40]}': give some of {known}")
         if self.method not in METHODS:
             raise PallasError(f"method '{self.method[:40]}': give {' or '.join(METHODS)}")
+        if self.sex not in SEXES:
+            raise PallasError(f"sex '{self.sex[:40]}': give one of {', '.join(SEXES)}")
         if self.method == HDYS:
             check_unloaded(self.carried, self.contacts)
 

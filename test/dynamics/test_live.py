@@ -242,7 +242,8 @@ def test_an_incomplete_body_does_not_hand_over_to_another_person() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"mass": 0.0}, {"carried": (-1.0, 0.0)}, {"contacts": ("wall",)}]
+    "settings",
+    [{"mass": 0.0}, {"carried": (-1.0, 0.0)}, {"contacts": ("wall",)}, {"sex": "unknown"}],
 )
 def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(PallasError):
