@@ -30,18 +30,18 @@ from pallas_ros.runtime import open_stream
 NS = 1e9 / 60
 
 
-def frames(motion: Motion, deviation: float | None = 0.01) -> list[BodyFrame]:
+def frames(motion: Motion, deviation: float | None = 0.01, ns: float = NS) -> list[BodyFrame]:
     covariance = None if deviation is None else np.tile(np.eye(3) * deviation**2, (22, 1, 1))
     return [
         BodyFrame(
-            stamp=round(1e9 + k * NS),
+            stamp=round(1e9 + k * ns),
             rotations=q,
             positions=p,
             covariance=covariance,
             valid=np.ones(22, bool),
             confidence=np.ones(22),
             contacts=np.zeros(2),
-            newest_input=round(1e9 + k * NS),
+            newest_input=round(1e9 + k * ns),
         )
         for k, (p, q) in enumerate(zip(motion.positions, motion.rotations))
     ]
