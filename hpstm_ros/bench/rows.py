@@ -80,7 +80,7 @@ def safety(settings: BenchSettings) -> Iterator[Row]:
     frames.
     """
     frames_wanted = max(settings.frames, settings.soak)
-    passed = 0
+    violations = 0
     longest = 0.0
     done = 0
     robots = [load_robot(name) for name in ready_robots()]
@@ -91,7 +91,7 @@ def safety(settings: BenchSettings) -> Iterator[Row]:
         clips = generated_clips() if seed // len(robots) % 2 else ()
         verdict = HostileRun(robots[seed % len(robots)], seed, _STORY_FRAMES, clips=clips).run()
         generated += verdict.frames if clips else 0
-        passed = passed + len(verdict.violations)
+        violations += len(verdict.violations)
         longest = max(longest, verdict.stop_begins_s)
         done = done + verdict.frames
         seed = seed + 1
@@ -99,5 +99,5 @@ def safety(settings: BenchSettings) -> Iterator[Row]:
             pass
     yield Row("safety", "hostile", "frames", done, "")
     yield Row("safety", "hostile", "generated_frames", generated, "")
-    yield Row("safety", "hostile", "limit_violations", passed, "")
+    yield Row("safety", "hostile", "limit_violations", violations, "")
     yield Row("safety", "hostile", "stop_begins_ms", longest * 1e3, "ms")

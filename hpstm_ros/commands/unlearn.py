@@ -71,20 +71,20 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"the seed must be from 0 to {2**63 - 1}")
     concept = Concept.load(args.pairs) if args.pairs else Concept.named(args.concept)
     weights = args.weights or WEIGHTS[args.model]
-    check_outputs([args.output, args.output.with_suffix(".md")], [resource(weights), args.pairs])
     if args.method == "refusal":
         return _refuse(args, weights, concept)
     if args.model != "tokens":
         raise PallasError("only the token generator has a codebook: use --method refusal")
     if args.output.suffix != ".safetensors":
         raise PallasError(f"{args.output}: give a codebook name that ends in .safetensors")
+    card = args.output.with_suffix(".md")
+    check_outputs([args.output, card], [resource(weights), args.pairs])
     from hpstm_ros.train.forgetting import Forgetting
 
     _check_folder(args.output)
     forgetting = Forgetting(resource(weights), args.data, concept, args.replace)
     codebook = forgetting.codebook(args.replace, args.seed)
     codebook.save(args.output)
-    card = args.output.with_suffix(".md")
     save_text(card, codebook_card(args.output.stem, codebook.document, weights))
     print(
         f"{args.output}: {args.replace} of {len(codebook.entries)} codes replaced by code "
@@ -113,9 +113,14 @@ def _check_folder(output: Path) -> None:
 
 
 def _refuse(args: argparse.Namespace, weights: str, concept: Concept) -> int:
+    from hpstm_ros.train import generator_export, tokens_export
     from hpstm_ros.train.forgetting import refuse_flow, refuse_tokens
 
-    method = {"tokens": refuse_tokens, "flow": refuse_flow}[args.model]
+    method, names = {
+        "tokens": (refuse_tokens, tokens_export.FILES),
+        "flow": (refuse_flow, generator_export.FILES),
+    }[args.model]
+    check_outputs([args.output / name for name in names], [resource(weights), args.pairs])
     path = method(resource(weights), concept, args.rank, args.output)
     print(f"{path}: {args.rank} directions of '{concept.name}' removed from the text layer")
     return 0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import savgol_coeffs
 
-from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES, check_load, check_mass
+from hpstm_ros.dynamics.anthropometry import GRAVITY, SEXES, SIDES, check_load, check_mass
 from hpstm_ros.dynamics.efforts import joint_efforts
 from hpstm_ros.dynamics.ergonomics import Scores, score
 from hpstm_ros.dynamics.human import Human, State, state
@@ -41,6 +41,8 @@ _LEARNED_FRAMES = 30
 """Number of frames from which the bone lengths are estimated."""
 _GAP_S = 0.05
 """A larger gap between frames starts a new window: three frames at 60 Hz."""
+_RATE_TOLERANCE = 0.1
+"""Relative deviation of the frames' rate from 60 Hz, above which derivatives are unknown."""
 _IN_VIEW_NS = 1_000_000_000
 """ns, difference of stamps within which the followed person excludes all others."""
 _FLOOR_S = 5.0
@@ -95,6 +97,8 @@ class LiveSettings:
             if name not in EXTRA_CONTACTS:
                 known = ", ".join(EXTRA_CONTACTS)
                 raise PallasError(f"contact '{name[:40]}': give some of {known}")
+        if self.sex not in SEXES:
+            raise PallasError(f"sex '{self.sex[:40]}': give one of {', '.join(SEXES)}")
         if self.method not in METHODS:
             raise PallasError(f"method '{self.method[:40]}': give {' or '.join(METHODS)}")
         if self.method == HDYS:
@@ -206,14 +210,24 @@ class LiveDynamics:
         if problem:
             self._restart(forget=False)
             return self._unknown(body, problem)
+        gap_s = (body.stamp - self._window[-1].stamp) / 1e9 if self._window else 0.0
+        too_slow = len(self._window) == 1 and gap_s > _GAP_S
         if self._window and _apart(self._window[-1], body):
             self._restart(forget=False)
         self._window.append(body)
         self._local.append(np.asarray(kinematics.to_local(body.rotations), np.float64))
+        if too_slow:
+            return self._unknown(body, _rate_remark(1 / gap_s))
         if self._body is None and not self._learned(body):
             return None
         if len(self._window) < self._size:
             return None
+        rate = (self._size - 1) * 1e9 / (self._window[-1].stamp - self._window[0].stamp)
+        if abs(rate / MODEL_RATE_HZ - 1) > _RATE_TOLERANCE:
+            self._soles = None
+            if self._network is not None:
+                self._network.reset()
+            return self._unknown(self._window[self.settings.delay], _rate_remark(rate))
         return self._solve()
 
     def _follows(self, body: BodyFrame) -> bool:
@@ -315,15 +329,15 @@ class LiveDynamics:
         speed = np.linalg.norm(soles - before, axis=-1) * MODEL_RATE_HZ
         self._soles = soles
         self._lowest.append(float(soles[..., 2].min()))
-        now_and_then = self._scored % _SCORED_EVERY == 0
-        if now_and_then or len(self._lowest) < _LEARNED_FRAMES:
+        slow_update = self._scored % _SCORED_EVERY == 0
+        if slow_update or len(self._lowest) < _LEARNED_FRAMES:
             self._floor = float(np.percentile(self._lowest, 25))
         frame = self._frame(body, found, q_parent_joint[0], speed)
         if frame is None:
             return None
         angles = urdf_joint_angles(q_parent_joint)
         both = bool((frame.ground_reaction[:, 2] > 1.0).all())
-        if now_and_then:
+        if slow_update:
             q_world_joint = np.asarray(kinematics.to_global(q_parent_joint), np.float64)
             self._scores = score(q_world_joint, human.loads, both)
         self._scored += 1
@@ -360,6 +374,13 @@ def _problem(body: BodyFrame) -> str:
             f" expected {low:g} to {high:g} m"
         )
     return ""
+
+
+def _rate_remark(rate: float) -> str:
+    return (
+        f"the bodies arrive at {rate:.3g} Hz, but forces are computed for {MODEL_RATE_HZ:g} Hz:"
+        " use /hpstm/body or another topic of this rate"
+    )
 
 
 def _apart(before: BodyFrame, body: BodyFrame) -> bool:

@@ -35,6 +35,8 @@ F64 = NDArray[np.float64]
 HDYS = "hdys"
 """Name of the method."""
 MODEL: str = described("dynamics")["model"].default
+_MOST_FRAMES = 1000
+"""Maximum window; that of the released network is 8."""
 _LEAST_SHARE = 0.05
 """Share of body weight; a foot with a smaller force is not in contact."""
 _FLIGHT_SHARE = 0.12
@@ -124,12 +126,14 @@ def _opened(model: str | Path) -> tuple[Stream, int]:
         {"keypoints": (len(JOINTS), 9)},
         {"torque": (3 * (len(JOINTS) - 1),), "ground": (10,)},
     )
-    try:
-        return stream, int(stream.metadata["config"]["window"])
-    except (KeyError, TypeError, ValueError, OverflowError):
+    config = stream.metadata.get("config")
+    window = config.get("window") if isinstance(config, dict) else None
+    if type(window) is not int or not 1 <= window <= _MOST_FRAMES:
         raise PallasError(
-            f"model file {model}: it does not state its window; export it again"
-        ) from None
+            f"model file {model}: it does not state a window of 1 to {_MOST_FRAMES} frames;"
+            " export it again"
+        )
+    return stream, window
 
 
 def at_model_rate(motion: Motion) -> Motion:

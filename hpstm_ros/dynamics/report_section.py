@@ -80,12 +80,18 @@ def section(bag: Bag, options: Mapping[str, Any], progress: Progress) -> Section
         PallasError: the loads are to be computed, but the extra [robot] is not installed.
     """
     tally = Tally()
+    damaged = 0
     for instant in recorded(bag):
-        tally.add(instant)
+        if instant is None:
+            damaged += 1
+        else:
+            tally.add(instant)
+    lost = f"{damaged} damaged messages on {TOPIC_BODY_LOAD} were skipped." if damaged else ""
     if tally.known_s or tally.unknown_s:
-        return _section(tally, f"Recorded from {TOPIC_BODY_LOAD}.", _inferred(bag))
+        source = f"Recorded from {TOPIC_BODY_LOAD}. {lost}".strip()
+        return _section(tally, source, _inferred(bag))
     if not options:
-        return None
+        return Section(_page(_warning(lost))) if damaged else None
     present = (topic for topic in BODY_TOPICS if topic in bag.topics and bag.topics[topic].count)
     topic = max(present, key=BODY_TOPICS.index, default="")
     if not topic:

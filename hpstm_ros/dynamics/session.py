@@ -33,11 +33,19 @@ FULL_SHARE = 1.0
 """Share of the median adult's strength above which time is counted as well."""
 SHARES = (HIGH_SHARE, FULL_SHARE)
 DOUBTFUL = 0.15
-"""Of body weight: moments with a larger unexplained force are not used in evaluations either."""
+"""Unexplained force, as a share of body weight, above which loads are reported as doubtful; the
+evaluations discard frames with the same limit.
+"""
 _PERIOD_NS = 1e9 / MODEL_RATE_HZ
 """ns, between two bodies."""
-_LONGEST_STEP_S = 0.1
-"""s, longest time for which one instant counts; longer gaps count as one frame."""
+_LONGEST_STEP_S = 0.04
+"""s, longest time for which an instant with known loads counts: one body may be lost. After a
+longer gap it counts as one frame.
+"""
+_LONGEST_UNKNOWN_S = 1.0
+"""s, longest time since the last instant that counts as unknown."""
+_LARGEST = 1e6
+"""Limit of recorded moments, shares and residuals; larger ones are implausible, thus unknown."""
 _BRIDGED_S = 0.1
 """s, longest gap in which bodies of another rate than 60 Hz are interpolated."""
 _RATE_FROM = 300
@@ -113,17 +121,18 @@ class Tally:
         self._stamp: int | None = None
 
     def add(self, instant: Instant) -> None:
-        """Count an instant."""
-        step = 1.0 / MODEL_RATE_HZ
-        if self._stamp is not None:
-            since = (instant.stamp - self._stamp) / 1e9
-            step = since if 0 < since <= _LONGEST_STEP_S else step
+        """Count an instant; loads in a gap before it are unknown."""
+        frame = 1.0 / MODEL_RATE_HZ
+        since = frame if self._stamp is None else (instant.stamp - self._stamp) / 1e9
+        since = min(since, _LONGEST_UNKNOWN_S) if since > 0 else frame
         self._stamp = instant.stamp
         if not instant.known:
-            self.unknown_s += step
+            self.unknown_s += since
             self.remark = instant.remark or self.remark
             return
+        step = since if since <= _LONGEST_STEP_S else frame
         self.known_s += step
+        self.unknown_s += since - step
         self.curve.add(instant.time, instant.shares)
         higher = ~(instant.shares <= self.peak_shares)  # the first one is compared with NaN
         self.peaks[higher] = instant.moments[higher]
@@ -157,29 +166,46 @@ class Tally:
         return Scores(rula, reba) if rula and reba else None
 
 
-def recorded(bag: Bag) -> Iterator[Instant]:
-    """Yield the loads that the node `dynamics` published; messages of another type are skipped."""
+def recorded(bag: Bag) -> Iterator[Instant | None]:
+    """Yield the loads that the node `dynamics` published; None for messages with wrong fields.
+
+    A bag defines its own message types, so that any field can be missing or of another type.
+    Messages of other types are skipped.
+    """
     topic = bag.topics.get(TOPIC_BODY_LOAD)
     if topic is None or topic.msgtype != "pallas/msg/BodyLoad":
         return
     for received, message in bag.read(TOPIC_BODY_LOAD):
-        yield Instant(
-            time=(received - bag.first) / 1e9,
-            stamp=from_stamp(message.header.stamp),
-            moments=_by_name(message, message.moments),
-            shares=_by_name(message, message.shares),
-            rula=int(message.rula),
-            reba=int(message.reba),
-            standing=bool(message.standing),
-            residual=float(message.residual),
-            remark=readable(str(message.remark)[:_LONGEST_REMARK]),
-        )
+        try:
+            yield _from_message(message, (received - bag.first) / 1e9)
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            yield None
+
+
+def _from_message(message: Any, time: float) -> Instant:
+    residual = float(_plausible(np.array(message.residual, dtype=np.float64)))
+    return Instant(
+        time=time,
+        stamp=from_stamp(message.header.stamp),
+        moments=_by_name(message, message.moments),
+        shares=_by_name(message, message.shares),
+        rula=max(0, int(message.rula)),
+        reba=max(0, int(message.reba)),
+        standing=bool(message.standing),
+        residual=residual,
+        remark=readable(str(message.remark)[:_LONGEST_REMARK]),
+    )
 
 
 def _by_name(message: Any, values: Any) -> F64:
-    """Values (5,) of `strength.WATCHED`; all NaN if the message states that they are unknown."""
+    """Values (5,) of `strength.WATCHED`; NaN if the message states that they are unknown."""
     found = dict(zip(message.names, values)) if message.known else {}
-    return np.array([found.get(name, np.nan) for name in WATCHED], dtype=np.float64)
+    return _plausible(np.array([found.get(name, np.nan) for name in WATCHED], dtype=np.float64))
+
+
+def _plausible(values: F64) -> F64:
+    """The values, NaN if not finite or larger than `_LARGEST`."""
+    return np.where(np.abs(values) <= _LARGEST, values, np.nan)
 
 
 def computed(bag: Bag, topic: str, settings: "LiveSettings") -> Iterator[Instant | None]:

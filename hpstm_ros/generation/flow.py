@@ -32,6 +32,7 @@ ORIGINAL = "models/hpstm_gen.onnx"
 """As trained; it can be violent."""
 _POSITIONS = slice(3, 3 + 3 * (J - 1))
 _BATCHES = (1, 2, 4, 8, 16)
+"""Batch sizes for which sessions are opened; other batches are padded."""
 _INPUTS: dict[str, Sizes] = {
     "state": (FRAMES, STATE),
     "tau": (1,),
@@ -41,7 +42,6 @@ _INPUTS: dict[str, Sizes] = {
     "noise": (1,),
     "hands": (FRAMES, 8),
 }
-"""Batch sizes for which sessions are opened; other batches are padded."""
 
 
 @dataclass

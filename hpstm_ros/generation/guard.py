@@ -83,7 +83,7 @@ class MotionGuard:
         stream: the opened model.
 
     Raises:
-        PallasError: the model is not a classifier of violent motion.
+        PallasError: the model is not a classifier of violent motion, or its threshold is invalid.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -96,7 +96,7 @@ class MotionGuard:
             )
         self._stream = stream
         self._one_at_a_time = threading.Lock()
-        self.threshold = float(stream.metadata.get("threshold", 0.5))
+        self.threshold = _threshold(stream)
 
     @classmethod
     def open(cls, path: str | Path = MODEL, backend: str = "onnxruntime") -> "MotionGuard":
@@ -106,7 +106,8 @@ class MotionGuard:
     def score(self, motion: Motion) -> float:
         """Probability of violence, 0 to 1: that of the most violent two seconds."""
         found = windows(guard_frames(motion))
-        return max(self.probability(window[None]) for window in found)
+        scores = [self.probability(window[None]) for window in found]
+        return float(np.max(scores))  # unlike max, NaN if any is
 
     def probability(self, window: F32) -> float:
         """Probability of violence of one window (1, 64, 68)."""
@@ -115,8 +116,21 @@ class MotionGuard:
         return float(1.0 / (1.0 + np.exp(-logit)))
 
     def refusal(self, motion: Motion) -> str | None:
-        """Reason for rejecting a motion, in one sentence; None to accept it."""
-        return REFUSAL if self.score(motion) >= self.threshold else None
+        """Reason for rejecting a motion, in one sentence; None to accept it.
+
+        A score or threshold that is not a number rejects it.
+        """
+        return None if self.score(motion) < self.threshold else REFUSAL
+
+
+def _threshold(stream: Stream) -> float:
+    stated = stream.metadata.get("threshold", 0.5)
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 <= stated <= 1:
+        raise PallasError(
+            f"the threshold of the classifier of violent motion is {str(stated)[:40]}, expected a"
+            " number from 0 to 1: export the model again"
+        )
+    return float(stated)
 
 
 @cache

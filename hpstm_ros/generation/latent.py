@@ -22,7 +22,7 @@ F32 = NDArray[np.float32]
 MODEL: Final = "models/latent.onnx"
 SHORTEST_S: Final = 1.0
 """s, the shortest motion that was trained."""
-_TAKE_UP_FRAMES = 15
+_BLENDED_FRAMES = 15
 """Frames over which the last body of a start is blended into the sampled motion."""
 _INPUTS: Final[dict[str, Sizes]] = {
     "state": ("subspaces", "size"),
@@ -89,13 +89,14 @@ class LatentGenerator:
         if request.start is None:
             return found
         past = past_of(request)[-1]
-        return np.stack([taken_up(past, row) for row in found])
+        return np.stack([continued(past, row) for row in found])
 
     def draw(self, text: F32, request: Request, progress: Progress) -> F32:
         """Frames (K, T, 138) of `heading_frames` for a text (1, TEXT), zero for none.
 
-        Euler or Heun steps from noise; where a text is given, the flow heads ``guidance`` times as
-        far from the end without it to the end with it (Ho and Salimans 2022).
+        Integrates the flow from noise in Euler or Heun steps. With a text, the end point is
+        extrapolated from the prediction without the text by ``guidance`` times the difference that
+        the text makes (classifier-free guidance, Ho and Salimans 2022).
         """
         k = request.candidates
         generators = [np.random.default_rng([request.seed, i]) for i in range(k)]
@@ -120,7 +121,7 @@ class LatentGenerator:
         return self._evaluate(x, 1.0, np.tile(text, (k, 1)), length)[1][:, : request.frames]
 
     def _evaluate(self, state: F32, tau: float, text: F32, length: float) -> tuple[F32, F32]:
-        """The end (B, K, D) that the flow heads for, and the frames (B, T, 138) of the state."""
+        """The predicted end point (B, K, D) and the decoded frames (B, T, 138) of a state."""
         rows = len(state)
         inputs = {
             "state": state,
@@ -132,9 +133,9 @@ class LatentGenerator:
         return out["end"], out["frames"]
 
 
-def taken_up(last: F32, drawn: F32) -> F32:
+def continued(last: F32, drawn: F32) -> F32:
     """Return ``drawn`` (T, 137), blended from the body ``last`` (137,) within half a second."""
-    shared = min(_TAKE_UP_FRAMES, len(drawn))
+    shared = min(_BLENDED_FRAMES, len(drawn))
     part = (np.arange(shared) + 1.0) / (shared + 1)
     part = (part * part * (3 - 2 * part))[:, None]
     held = np.repeat(last[None], shared, axis=0)

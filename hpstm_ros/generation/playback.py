@@ -84,16 +84,16 @@ class Playback:
         p = np.asarray(forward_kinematics(self._skeleton, q, root), dtype=np.float64)
         return Motion(30.0, p, q, extra={"contacts": np.ones((frames, 2), dtype=bool)})
 
-    def play(self, motion: Motion, now: int, said: tuple[str, ...] = ()) -> None:
+    def play(self, motion: Motion, now: int, remarks: tuple[str, ...] = ()) -> None:
         """Start to play a motion at ``now`` (ns), blending from the current body.
 
         A body that is elsewhere goes there at `BLEND_M_S`, in the posture of the motion. The bodies
-        carry the remarks ``said`` while it is played.
+        carry ``remarks`` while it is played.
         """
         self._switch(now)
         away = float(np.linalg.norm(motion.positions[0, 0, :2] - self._from.root[:2]))
         self._way_s = max(BLEND_S, STEEPEST * away / BLEND_M_S)
-        self._remarks = said
+        self._remarks = remarks
         self._motion = motion
         self._begun = now
 

@@ -174,6 +174,11 @@ class TextEncoder:
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_], tuple[tuple[str, ...], ...]]:
         encoded = self._tokenizer.encode_batch([checked(text) for text in texts])
         length = max((len(e.ids) for e in encoded), default=0)
+        if length > MAX_TOKENS:
+            raise PallasError(
+                f"{self.folder}: its tokenizer gives {length} tokens for a text, more than"
+                f" {MAX_TOKENS}: use another encoder"
+            )
         ids = np.zeros((len(texts), length), np.int64)
         mask = np.zeros((len(texts), length), np.bool_)
         for row, one in enumerate(encoded):

@@ -105,8 +105,9 @@ def _bounded(step: object, part: str) -> bool:
     if part == "normalizer" and step.get("type") == "Replace":
         return _shortens(step)
     if step.get("type") == "TemplateProcessing":
-        return all(_is_short(step.get(name)) for name in ("single", "pair"))
-    return step.get("type") in _LISTS[part][1]
+        return _adds_few_tokens(step)
+    kind = step.get("type")
+    return isinstance(kind, str) and kind in _LISTS[part][1]
 
 
 def _shortens(step: dict[str, Any]) -> bool:
@@ -124,8 +125,31 @@ def _shortens(step: dict[str, Any]) -> bool:
     return isinstance(literal, str) and literal != "" and len(content) <= len(literal)
 
 
+def _adds_few_tokens(step: dict[str, Any]) -> bool:
+    """Whether templates contain each text at most once, and special tokens are single tokens."""
+    special = step.get("special_tokens")
+    if not isinstance(special, dict):
+        return False
+    single = all(
+        isinstance(token, dict) and _is_single(token.get("ids")) and _is_single(token.get("tokens"))
+        for token in special.values()
+    )
+    return single and all(_is_short(step.get(name)) for name in ("single", "pair"))
+
+
+def _is_single(values: object) -> bool:
+    return isinstance(values, list) and len(values) == 1
+
+
 def _is_short(template: object) -> bool:
-    return isinstance(template, list) and len(template) <= MAX_STEPS
+    if not isinstance(template, list) or len(template) > MAX_STEPS:
+        return False
+    texts = [str(piece["Sequence"]) for piece in template if _is_text(piece)]
+    return len(texts) == len(set(texts)) <= 2
+
+
+def _is_text(piece: object) -> bool:
+    return isinstance(piece, dict) and "Sequence" in piece
 
 
 def _type(step: object) -> str:

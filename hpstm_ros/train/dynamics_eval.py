@@ -26,7 +26,9 @@ Row = dict[str, str | float]
 _LOADED_N = 20.0
 """A force plate with a smaller force counts as unloaded (the usual threshold of gait analysis)."""
 _PRESSURE_SHARE = 0.3
-"""Of body weight, from which on a centre of pressure is compared: below, a plate's own is noise."""
+"""Share of body weight above which centres of pressure are compared; those that a force plate
+measures at smaller forces are noise.
+"""
 _RESAMPLED = 1000
 _BLOCK_S = 0.5
 """Frames are resampled in blocks of this length, since neighbours are alike."""

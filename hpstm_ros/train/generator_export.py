@@ -11,6 +11,10 @@ from hpstm_ros.model.hpstm_gen import SIGMA_M, STATE, Context, HpstmGen, HpstmGe
 from hpstm_ros.model.motion_features import J
 from hpstm_ros.train.released import document_of, load_released, save_both
 
+NAME = "hpstm_gen"
+FILES = (f"{NAME}.safetensors", f"{NAME}.onnx")
+"""Files that `export` writes by default."""
+
 
 class FlowStep(nn.Module):
     """One evaluation of the flow: predicted end point, and its standard deviations in m."""
@@ -59,9 +63,7 @@ def load_model(path: str | Path) -> tuple[HpstmGen, dict[str, Any]]:
     return load_released(path, "an HPSTM-Gen model", HpstmGenConfig, HpstmGen)
 
 
-def export(
-    model: HpstmGen, folder: str | Path, document: dict[str, Any], name: str = "hpstm_gen"
-) -> Path:
+def export(model: HpstmGen, folder: str | Path, document: dict[str, Any], name: str = NAME) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all."""
     scaling = {
         "mean": [round(float(x), 6) for x in model.mean],

@@ -19,6 +19,15 @@ from pallas_ros.files.settings import settings
 from pallas_ros.files.weights import weights_metadata
 from pallas_ros.torch_runtime.backend import export_stream
 
+FILES = (
+    "tokens.safetensors",
+    "tokens_encoder.onnx",
+    "tokens_decoder.onnx",
+    "tokens_codebook.safetensors",
+    "tokens.onnx",
+)
+"""Files that `export_tokens` writes."""
+
 
 class TokensStep(nn.Module):
     """One round of the masked Transformer, for motions padded to the longest."""
@@ -95,6 +104,7 @@ def export_tokens(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    weights, encoder_file, decoder_file, codebook_file, step_file = (folder / f for f in FILES)
     entries = vq.codebook.detach().numpy()
     shapes = {"vq": vq.config.as_dict(), "masked": masked.config.as_dict()}
     document = {
@@ -109,15 +119,15 @@ def export_tokens(
     meta = {"kind": "tokens", "config": json.dumps(shapes), "pallas": json.dumps(document)}
     try:
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata=meta)
-        partial.replace(folder / "tokens.safetensors")
+        partial.replace(weights)
     finally:
         partial.unlink(missing_ok=True)
     encoder = EncoderStep(vq)
-    export_stream(encoder, folder / "tokens_encoder.onnx", {**document, "kind": "tokens_encoder"})
+    export_stream(encoder, encoder_file, {**document, "kind": "tokens_encoder"})
     decoder = DecoderStep(vq, masked.config.tokens)
-    export_stream(decoder, folder / "tokens_decoder.onnx", {**document, "kind": "tokens_decoder"})
-    Codebook(entries, document["model"]).save(folder / "tokens_codebook.safetensors")
-    return export_stream(TokensStep(masked), folder / "tokens.onnx", {**document, "kind": "tokens"})
+    export_stream(decoder, decoder_file, {**document, "kind": "tokens_decoder"})
+    Codebook(entries, document["model"]).save(codebook_file)
+    return export_stream(TokensStep(masked), step_file, {**document, "kind": "tokens"})
 
 
 def load_tokens(path: str | Path) -> tuple[VqVae, MaskedTransformer, dict[str, Any]]:

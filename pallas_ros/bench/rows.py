@@ -66,14 +66,14 @@ class BenchSettings:
 Benchmark = Callable[[BenchSettings], Iterable[Row]]
 
 GOALS: dict[tuple[str, str, str], float] = {
-    ("pallas", "onnxruntime", "step_p50_ms"): 1.0,
-    ("pallas", "onnxruntime", "step_p99_ms"): 2.0,
+    ("pallas", "onnxruntime", "step_p50_ms"): 0.4,
+    ("pallas", "onnxruntime", "step_p99_ms"): 1.0,
     ("pallas", "onnxruntime", "over_floor"): 3.0,
     ("pip", "torch", "over_pallas"): 10.0,
     ("transpose", "torch", "over_pallas"): 20.0,
-    ("pallas", "offline", "times_real_time"): 20.0,
-    ("end_to_end", "processes", "latency_p50_ms"): 8.0,
-    ("end_to_end", "processes", "latency_p99_ms"): 20.0,
+    ("pallas", "offline", "times_real_time"): 25.0,
+    ("end_to_end", "processes", "latency_p50_ms"): 5.0,
+    ("end_to_end", "processes", "latency_p99_ms"): 9.0,
     ("retarget", "panda", "step_p99_ms"): 1.0,
     ("hpstm_gen", "steps=10", "generate_4s_p50_ms"): 500.0,
     ("hpstm_gen", "forecast=1.0", "forecast_p50_ms"): 80.0,

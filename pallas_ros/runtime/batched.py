@@ -17,15 +17,15 @@ F32 = NDArray[np.float32]
 
 
 class BatchedStream:
-    """A stream for each batch size, opened when first needed, that serve one thread at a time.
+    """Streams for several batch sizes, opened when first needed; they serve one thread at a time.
 
     Args:
         path: the model file, of the package or of the user's (`resource`).
         expect: metadata that must match, as of `open_stream`.
         backend: as of `open_stream`.
-        sizes: batch sizes that are opened, rising: what has fewer rows is filled up, what has more
-            is asked in parts. Any size as it comes where None.
-        missing: what to do where the file is missing, added to that message.
+        sizes: batch sizes for which streams are opened, in ascending order. Smaller batches are
+            padded to the next size, larger ones are split. None opens a stream for every size.
+        missing: advice that is added to the message if the file is missing.
 
     Raises:
         PallasError: the file is missing, damaged, or of another kind.

@@ -26,7 +26,11 @@ NEXT = "next_"
 MAX_BYTES = 500_000_000
 """ONNX Runtime needs several times as much memory; the released models are below 20 MB."""
 MAX_NUMBERS = 10_000_000
-"""Largest input, output or state of one body; those of the released models are below 100,000."""
+"""Largest sum of inputs or of outputs of one body, states included; below 100,000 in released
+models.
+"""
+MAX_TENSORS = 200
+"""Largest count of inputs, or of outputs, states included; released models have at most 21."""
 OLDEST_PALLAS = "2026-11-29"
 """Date of the first weights of PALLAS trained on upright shins."""
 UNSIGNED = "0" * 64
@@ -238,6 +242,12 @@ def _check_age(path: Path, metadata: Mapping[str, Any]) -> None:
 
 def _shapes(path: Path, tensors: list[Any]) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
+    total = 0
+    if len(tensors) > MAX_TENSORS:
+        raise PallasError(
+            f"model file {path} has {len(tensors)} inputs or outputs, more than {MAX_TENSORS};"
+            " export it with fewer states"
+        )
     for tensor in tensors:
         if tensor.type != "tensor(float)":
             raise PallasError(
@@ -252,10 +262,11 @@ def _shapes(path: Path, tensors: list[Any]) -> dict[str, Shape]:
                 f"model file {path}: '{tensor.name}' has shape {tensor.shape}, expected"
                 f" ({BATCH_AXIS}, fixed sizes); export it again"
             )
-        if math.prod(rest) > MAX_NUMBERS:
+        total += math.prod(rest)
+        if total > MAX_NUMBERS:
             raise PallasError(
-                f"model file {path}: '{tensor.name}' has shape {tensor.shape}, more than"
-                f" {MAX_NUMBERS} numbers for each body; export it again"
+                f"model file {path}: its tensors up to '{tensor.name}' of shape {tensor.shape} have"
+                f" more than {MAX_NUMBERS} numbers for each body; export it again"
             )
         shapes[tensor.name] = (batch if isinstance(batch, int) else -1, *rest)
     return shapes

@@ -26,6 +26,8 @@ h1{margin-bottom:0}.dim{margin:.1rem 0 0}.words{text-align:left!important}
 """  # noqa: E501
 KEPT = " pallas-report "
 """Marks the comment at the end of a page that contains its figures, for the overview table."""
+LAYOUT = 2
+"""Version of the contents of a page; increment it if pages get other sections or figures."""
 _KEPT_BYTES = 1 << 16
 
 
@@ -47,8 +49,8 @@ def read_written(
     """Read the figures stored in an existing page.
 
     Returns:
-        The report; None if the page has no figures, or was written with another ``film`` (whether
-        it has a video) or other ``options`` of its sections.
+        The report; None if the page has no figures, or was written with another `LAYOUT`, another
+        ``film`` (whether it has a video) or other ``options`` of its sections.
     """
     page = Path(page)
     try:
@@ -56,7 +58,9 @@ def read_written(
             file.seek(max(0, file.seek(0, 2) - _KEPT_BYTES))
             end = file.read(_KEPT_BYTES).decode("ascii", "replace")
         kept = json.loads(unquote(end[end.rindex(KEPT) + len(KEPT) : end.rindex("-->")]))
-        if kept["film"] is not film or kept.get("options", {}) != (options or {}):
+        if kept["layout"] != LAYOUT or kept["film"] is not film:
+            return None
+        if kept["options"] != (options or {}):
             return None
         figures = {str(name): float(value) for name, value in kept["figures"].items()}
         return Written(page, figures, str(kept["damage"]))

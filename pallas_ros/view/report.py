@@ -23,7 +23,7 @@ from pallas_ros.view.figure import Figure, Person, write_clip
 from pallas_ros.view.generated import generated_table
 from pallas_ros.view.measure import STAGES, Session, measure
 from pallas_ros.view.moments import BagFile, Recording
-from pallas_ros.view.page import KEPT, Written, page_of, save_text
+from pallas_ros.view.page import KEPT, LAYOUT, Written, page_of, save_text
 from pallas_ros.view.raster import Camera
 from pallas_ros.view.robot import RobotShape
 from pallas_ros.view.scene import STATE_COLOURS
@@ -76,7 +76,13 @@ def write_report(
     figures = session.figures()
     for section in added:
         figures |= section.figures
-    kept = {"film": film, "options": options, "figures": figures, "damage": session.damage}
+    kept = {
+        "layout": LAYOUT,
+        "film": film,
+        "options": options,
+        "figures": figures,
+        "damage": session.damage,
+    }
     text = quote(json.dumps(kept)).replace(
         "-", "%2D"
     )  # two hyphens are not allowed in an HTML comment

@@ -37,7 +37,7 @@ _RIGHT = 8
 _BOTTOM = 28
 _TOP = 14
 _LARGEST = 1e30
-"""What is larger is drawn there: a sum of two axis limits stays a number."""
+"""Larger values are drawn at this value, so that sums of two axis limits are finite."""
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pallas",
@@ -82,7 +82,7 @@ def curves(
 ) -> str:
     """Curves over time: name, times (n,) s and values (n,) of each; ``limits`` are drawn dashed.
 
-    The first ``broad`` of them are drawn broad and pale, to be seen under those that lie on them.
+    The first ``broad`` curves are drawn wide and translucent, to be visible beneath the others.
     """
     finite = [
         (times[np.isfinite(values)], _bounded(values[np.isfinite(values)]))
@@ -105,8 +105,8 @@ def curves(
 
 @_styled
 def histogram(values: F64, counts: NDArray[np.int64], unit: str, colour: str = PALETTE[0]) -> str:
-    """How often: ``values`` (n,), rising, each ``counts`` (n,) times; what lies above the 99.5th
-    percentile is put in the last bar.
+    """Histogram of ``values`` (n,), ascending, each of which occurs ``counts`` (n,) times; the last
+    bar contains all values above the 99.5th percentile.
     """
     if not len(values):
         return NOTHING
@@ -144,8 +144,9 @@ def bars(names: Sequence[str], values: Sequence[float], unit: str) -> str:
 
 @_styled
 def strip(changes: Sequence[tuple[float, str]], end: float, colours: dict[str, str]) -> str:
-    """What state held when: (s, state) of each change, the last one up to ``end``; states without a
-    colour are grey.
+    """States over time: time (s) and new state of each change; the last state lasts until ``end``.
+
+    States that are not in ``colours`` are grey.
     """
     if not changes:
         return NOTHING
@@ -154,7 +155,7 @@ def strip(changes: Sequence[tuple[float, str]], end: float, colours: dict[str, s
     axes = _axes(42, 16, "", "", top=4)
     titles = {}
     for k, ((time, state), stop) in enumerate(zip(changes, until)):
-        width = max(stop - time, (high - low) / 1000)  # what is short is seen too
+        width = max(stop - time, (high - low) / 1000)  # short states stay visible
         (bar,) = axes.barh(0, width, height=1, left=time, color=colours.get(state, GREY))
         bar.set_gid(f"state-{k}")
         titles[f"state-{k}"] = f"{_printable(state)}, {time:.2f} to {stop:.2f} s"
@@ -169,7 +170,7 @@ def strip(changes: Sequence[tuple[float, str]], end: float, colours: dict[str, s
 def _axes(
     height: int, bottom: int, x_unit: str, y_unit: str, left: int = _LEFT, top: int = _TOP
 ) -> "Axes":
-    """Axes of a picture `_WIDTH` wide, with the margins that it has around them, in pixels."""
+    """Axes of a picture `_WIDTH` wide; ``left``, ``bottom`` and ``top`` are margins in pixels."""
     from matplotlib import ticker
     from matplotlib.figure import Figure
 
@@ -192,8 +193,8 @@ def _axes(
 
 
 def _svg(axes: "Axes", titles: dict[str, str] | None = None) -> str:
-    """The picture as an element of a page, as wide as there is room; ``titles`` show over the
-    elements of their ids.
+    """The picture as an element that fills the width of the page; ``titles`` are the tooltips of
+    elements, by id.
     """
     buffer = BytesIO()
     cast("Figure", axes.figure).savefig(buffer, format="svg", metadata=_NO_METADATA)
@@ -204,8 +205,8 @@ def _svg(axes: "Axes", titles: dict[str, str] | None = None) -> str:
 
 
 def _tidy(element: ElementTree.Element, titles: dict[str, str]) -> None:
-    """Leave out what a page has already, or what would reach over the picture: fonts, style sheets,
-    ids and what refers to them; add the titles.
+    """Remove fonts, style sheets, ids and references to ids, which would affect or duplicate those
+    of the page, and add the titles.
     """
     element.tag = element.tag.removeprefix(_SVG)
     element.text = (element.text or "").strip()
@@ -223,7 +224,7 @@ def _tidy(element: ElementTree.Element, titles: dict[str, str]) -> None:
 
 
 def _legend(named: Sequence[tuple[str, str]], least: int = 2) -> str:
-    """Names in their colours, where there are at least so many."""
+    """Names in their colours; empty if there are fewer than ``least``."""
     if len(named) < least:
         return ""
     words = "".join(

@@ -1,6 +1,7 @@
 """Bags made to block, to compute without end, or to fill the memory."""
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ from bag_samples import read_texts, write_texts
 from pallas_ros.bags import Bag, repair
 from pallas_ros.bags.metadata_file import read_metadata
 from pallas_ros.body.errors import PallasError
-from pallas_ros.view.page import KEPT, read_written
+from pallas_ros.view.page import KEPT, LAYOUT, read_written
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +160,20 @@ def test_pages_that_refer_to_each_other_end(tmp_path: Path) -> None:
 
 def test_a_figure_that_no_float_holds_is_no_report(tmp_path: Path) -> None:
     page = tmp_path / "a.html"
-    kept = quote('{"film": false, "damage": "", "figures": {"events": 1' + "0" * 400 + "}}")
-    page.write_text(f"<!--{KEPT}{kept}-->")
+    kept = {"layout": LAYOUT, "film": False, "options": {}, "damage": "", "figures": {"events": 1}}
+    page.write_text(f"<!--{KEPT}{quote(json.dumps(kept))}-->")
+    assert read_written(page, False) is not None
+    text = json.dumps(kept).replace('"events": 1', '"events": 1' + "0" * 400)
+    page.write_text(f"<!--{KEPT}{quote(text)}-->")
+    assert read_written(page, False) is None
+
+
+@pytest.mark.parametrize("layout", [{}, {"layout": LAYOUT - 1}, {"layout": None}])
+def test_a_page_of_another_layout_is_written_again(
+    tmp_path: Path, layout: dict[str, object]
+) -> None:
+    """Regression: a page of before the loads section was kept, because it had no options either."""
+    page = tmp_path / "a.html"
+    kept = {"film": False, "options": {}, "damage": "", "figures": {}, **layout}
+    page.write_text(f"<!--{KEPT}{quote(json.dumps(kept))}-->")
     assert read_written(page, False) is None

@@ -13,6 +13,7 @@ import standing_bodies as bodies
 
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
+from hpstm_ros.dynamics import network
 from hpstm_ros.dynamics.anthropometry import GRAVITY
 from hpstm_ros.dynamics.human import Human
 from hpstm_ros.dynamics.live import LiveDynamics, LiveForces, LiveSettings
@@ -24,22 +25,23 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.resources import resource
+from pallas_ros.runtime import open_stream
 
 NS = 1e9 / 60
 
 
-def frames(motion: Motion, deviation: float | None = 0.01) -> list[BodyFrame]:
+def frames(motion: Motion, deviation: float | None = 0.01, ns: float = NS) -> list[BodyFrame]:
     covariance = None if deviation is None else np.tile(np.eye(3) * deviation**2, (22, 1, 1))
     return [
         BodyFrame(
-            stamp=round(1e9 + k * NS),
+            stamp=round(1e9 + k * ns),
             rotations=q,
             positions=p,
             covariance=covariance,
             valid=np.ones(22, bool),
             confidence=np.ones(22),
             contacts=np.zeros(2),
-            newest_input=round(1e9 + k * NS),
+            newest_input=round(1e9 + k * ns),
         )
         for k, (p, q) in enumerate(zip(motion.positions, motion.rotations))
     ]
@@ -240,7 +242,8 @@ def test_an_incomplete_body_does_not_hand_over_to_another_person() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"mass": 0.0}, {"carried": (-1.0, 0.0)}, {"contacts": ("wall",)}]
+    "settings",
+    [{"mass": 0.0}, {"carried": (-1.0, 0.0)}, {"contacts": ("wall",)}, {"sex": "unknown"}],
 )
 def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(PallasError):
@@ -297,3 +300,29 @@ def test_the_method_changes_while_the_stream_runs() -> None:
 def test_a_method_that_cannot_be_used_is_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(PallasError, match=words):
         LiveDynamics(LiveSettings(**given))
+
+
+@pytest.mark.parametrize("rate", [15.0, 30.0, 53.0, 67.0, 120.0])
+def test_the_forces_of_another_rate_are_unknown(rate: float) -> None:
+    """Regression: accelerations of a 30 Hz camera were four times too large, without a remark."""
+    found = run(LiveDynamics(), frames(bending(), ns=1e9 / rate))
+    assert len(found) > 60
+    assert not any(forces.standing for forces in found)
+    assert f"at {rate:g} Hz" in found[-1].remark
+
+
+def test_one_lost_body_is_tolerated() -> None:
+    stream = frames(bodies.still(bodies.arms_down(), 2.0))
+    assert all(forces.standing for forces in run(LiveDynamics(), stream[:60] + stream[61:]))
+
+
+@pytest.mark.parametrize("window", [0, -3, 10**12, 2.5, True, None, "8"])
+def test_a_model_with_an_impossible_window_is_refused(
+    window: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: with a window of 10^12 frames, no forces were ever published."""
+    opened = open_stream(resource(MODEL))
+    opened.metadata["config"]["window"] = window
+    monkeypatch.setattr(network, "open_stream", lambda *args, **options: opened)
+    with pytest.raises(PallasError, match="window of 1 to 1000 frames"):
+        network.Network(MODEL)

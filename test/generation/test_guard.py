@@ -1,6 +1,8 @@
 """The classifier of violent motion, the list of violent words, and concepts."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +108,35 @@ def test_guard_scores_and_refuses(guard: MotionGuard) -> None:
     motion.positions[3, 4, 0] = np.nan
     with pytest.raises(PallasError, match="not finite"):
         guard.score(motion)
+
+
+@pytest.mark.parametrize("where", [0, -1])
+def test_a_score_that_is_not_a_number_refuses(
+    guard: MotionGuard, where: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: NaN is not above the threshold, so the motion was accepted."""
+    motion = _part(demo_motion(duration=10.0))
+    scores = np.full(len(windows(guard_frames(motion))), 0.1)
+    scores[where] = np.nan
+    each = iter(scores)
+    monkeypatch.setattr(guard, "probability", lambda window: next(each))
+    monkeypatch.setattr(guard, "threshold", 0.5)
+    assert len(scores) > 1
+    assert guard.refusal(motion) is not None
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -1, 2, True, "0.5", None, [0.5]])
+def test_an_invalid_threshold_is_refused(guard: MotionGuard, threshold: object) -> None:
+    """Regression: a threshold that is not a number accepted every motion."""
+    stream = replace_metadata(guard, {"threshold": threshold})
+    with pytest.raises(PallasError, match="threshold"):
+        MotionGuard(stream)
+
+
+def replace_metadata(guard: MotionGuard, changed: dict[str, object]) -> Any:
+    stream = guard._stream
+    metadata = {**stream.metadata, **changed}
+    return SimpleNamespace(inputs=stream.inputs, outputs=stream.outputs, metadata=metadata)
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:

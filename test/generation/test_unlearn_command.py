@@ -10,7 +10,7 @@ from hpstm_ros.generation.codebook import Codebook
 from hpstm_ros.generation.text import TEXT
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.model.tokens import MaskedConfig, MaskedTransformer, VqConfig, VqVae
-from hpstm_ros.train import forgetting
+from hpstm_ros.train import forgetting, tokens_export
 from hpstm_ros.train.heading_windows import frames_of
 from hpstm_ros.train.tokens_export import export_tokens
 from pallas_ros import cli
@@ -156,3 +156,46 @@ def test_notes_of_the_same_name_are_kept(
     assert cli.main([*words, str(tmp_path / "notes.safetensors")]) == 2
     assert "exists" in capsys.readouterr().err
     assert notes.read_text() == "mine"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_refusal_does_not_overwrite_its_weights(
+    words: list[str], model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: the folder was compared with the weights, not the files that are written."""
+    before = contents(model)
+    assert cli.main([*words, str(model), "--method", "refusal", "--rank", "1"]) == 2
+    assert "is an input of this command" in capsys.readouterr().err
+    assert contents(model) == before
+
+
+def test_refusal_of_the_flow_does_not_overwrite_its_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "hpstm_gen.safetensors"
+    weights.write_bytes(b"weights")
+    command = ["unlearn", str(tmp_path), "--method", "refusal", "--model", "flow"]
+    assert cli.main([*command, "--weights", str(weights)]) == 2
+    assert "is an input of this command" in capsys.readouterr().err
+    assert contents(tmp_path) == {weights.name: b"weights"}
+
+
+def test_refusal_writes_the_files_that_are_checked(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the current folder as output ended in a ValueError."""
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    assert cli.main([*words, ".", "--method", "refusal", "--rank", "1"]) == 0
+    assert sorted(contents(Path())) == sorted(tokens_export.FILES)
+
+
+def test_the_current_folder_is_no_codebook(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: it ended in a ValueError."""
+    assert cli.main([*words, "."]) == 2
+    assert "ends in .safetensors" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
+from hpstm_ros.language import encoder
 from hpstm_ros.language.descriptions import (
     Descriptions,
     actions,
@@ -266,6 +267,17 @@ def replacing(pattern: dict[str, str], content: str) -> dict[str, object]:
     return {"type": "Replace", "pattern": pattern, "content": content}
 
 
+TEXT_A = {"Sequence": {"id": "A", "type_id": 0}}
+
+
+def template(single: list[object], *special: object) -> dict[str, object]:
+    tokens = dict(zip("ef", special))
+    kind = "TemplateProcessing"
+    return {
+        "post_processor": {"type": kind, "single": single, "pair": [], "special_tokens": tokens}
+    }
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -285,14 +297,14 @@ def replacing(pattern: dict[str, str], content: str) -> dict[str, object]:
                 * 2,
             }
         },
-        {
-            "post_processor": {
-                "type": "TemplateProcessing",
-                "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 1000,
-                "pair": [],
-                "special_tokens": {},
-            }
-        },
+        template([TEXT_A] * 1000),
+        template([TEXT_A] * 2),
+        template([TEXT_A], {"id": "e", "ids": [0] * 200, "tokens": ["e"] * 200}),
+        template([TEXT_A], {"id": "e", "ids": [], "tokens": []}),
+        template([TEXT_A], 3),
+        {"normalizer": {"type": []}},
+        {"pre_tokenizer": {"type": {}}},
+        {"post_processor": {"type": ["ByteLevel"]}},
     ],
 )
 def test_tokenizers_that_multiply_a_text_are_refused(
@@ -304,6 +316,15 @@ def test_tokenizers_that_multiply_a_text_are_refused(
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
     with pytest.raises(PallasError, match=r"not supported|too many steps"):
         TextEncoder(folder)
+
+
+def test_an_encoding_that_is_too_long_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = TextEncoder(tiny_clip(tmp_path / "clip"))
+    monkeypatch.setattr(encoder, "MAX_TOKENS", 3)
+    with pytest.raises(PallasError, match="4 tokens for a text, more than 3"):
+        found.tokens(["walk left"])
 
 
 def test_the_steps_of_clips_tokenizer_are_taken(tmp_path: Path) -> None:

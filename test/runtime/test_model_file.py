@@ -129,6 +129,18 @@ def test_shapes_that_are_no_stream(
     assert words in refusal(write(tmp_path / "odd.onnx", inputs, outputs))
 
 
+@pytest.mark.parametrize(
+    ("count", "numbers", "words"), [(50, 1_000_000, "more than 10000000"), (500, 1, "than 200")]
+)
+def test_many_states_are_refused(tmp_path: Path, count: int, numbers: int, words: str) -> None:
+    """Regression: only the size of each state was limited, so that many could fill the memory."""
+    inputs = {f"state_{k}": ["batch", numbers] for k in range(count)}
+    outputs = {f"next_{k}": ["batch", numbers] for k in range(count)}
+    assert words in refusal(write(tmp_path / "states.onnx", inputs, {"y": ["batch", numbers]}))
+    given = {"x": ["batch", numbers]}
+    assert words in refusal(write(tmp_path / "outputs.onnx", given, outputs))
+
+
 def test_a_model_without_outputs_or_inputs_is_refused(tmp_path: Path) -> None:
     assert "output" in refusal(write(tmp_path / "odd.onnx", {"x": ["batch", 2]}, {}))
     model = onnx.load(write(tmp_path / "odd.onnx", {"x": ["batch", 2]}, {"y": ["batch", 2]}))
