@@ -72,8 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--model",
         choices=MODELS,
         default="tokens",
-        help="the generator (default tokens); latent, trained without violence, is compared with"
-        " the flow before unlearning",
+        help="the generator (default tokens); latent is compared with the flow before unlearning",
     )
     parser.add_argument("--folder", default="models", help="folder of the token generator's files")
     parser.add_argument(
@@ -102,12 +101,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of a token generator trained without violence, as a reference",
     )
-    parser.add_argument(
-        "--requests",
-        type=int,
-        default=32,
-        help="number of descriptions to retain (0: not measured)",
-    )
+    text = "number of descriptions to retain (0: not measured)"
+    parser.add_argument("--requests", type=int, default=32, help=text)
     parser.add_argument(
         "--aligner",
         metavar="ONNX",

@@ -238,7 +238,8 @@ class SqliteFile:
         try:
             for is_stamp, first, last in database.execute(stamps):
                 if is_stamp:
-                    self.first, self.last = first, last
+                    self.first = first
+                    self.last = last
                 else:
                     self._damaged("a timestamp is not an integer")
             counts.update(dict(database.execute(each)))

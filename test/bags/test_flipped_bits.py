@@ -333,8 +333,8 @@ def test_a_wrong_end_in_the_index_of_sqlite3_does_not_change_the_span(tmp_path: 
 @pytest.mark.parametrize("stamp", ["x'ff'", "'tomorrow'", "1e300", "NULL"])
 def test_a_timestamp_of_another_type_does_not_change_the_span(tmp_path: Path, stamp: str) -> None:
     write_texts(tmp_path / "bag", 40, storage="sqlite3")
-    before = Bag(tmp_path / "bag")
-    first, last = before.first, before.last
+    first = Bag(tmp_path / "bag").first
+    last = Bag(tmp_path / "bag").last
     whole = read(tmp_path / "bag")
     with sqlite3.connect(tmp_path / "bag" / "bag_0.db3") as database:
         database.execute("PRAGMA writable_schema = ON")
@@ -344,7 +344,8 @@ def test_a_timestamp_of_another_type_does_not_change_the_span(tmp_path: Path, st
     with sqlite3.connect(tmp_path / "bag" / "bag_0.db3") as database:
         database.execute(f"UPDATE messages SET timestamp = {stamp} WHERE id = 20")
     bag = Bag(tmp_path / "bag")
-    assert (bag.first, bag.last) == (first, last)
+    assert bag.first == first
+    assert bag.last == last
     assert list(bag.messages(stop=bag.last)) == whole[:19] + whole[20:-1]
     assert "timestamp" in bag.damage
 
