@@ -1,6 +1,5 @@
 """Smooths `/pallas/body` or `/pose/body` and publishes `/hpstm/body`."""
 
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -67,8 +66,7 @@ class HpstmNode(PallasNode):
         return Health(1 if remark else 0, summary, dict(self._bodies.figures()))
 
     def _on_body(self, data: bytes) -> None:
-        body = body_from_bytes(data)
-        body = replace(body, body_id=self._intake.own_id(body.body_id))
+        body = self._intake.renamed(body_from_bytes(data))
         self._publish(self._bodies.push(body, self.now()))
 
     def _on_time(self) -> None:

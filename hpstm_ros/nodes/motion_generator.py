@@ -2,7 +2,6 @@
 
 import math
 import time
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -121,7 +120,7 @@ class MotionGeneratorNode(PallasNode):
         frame = body_from_bytes(data)
         if GENERATED in frame.remarks or LEADS in frame.remarks:
             return
-        frame = replace(frame, body_id=self._intake.own_id(frame.body_id))
+        frame = self._intake.renamed(frame)
         self._predictor.push(frame, self.now())
         if self.settings["play"]:
             self._publish(self._takeover.operator(frame))

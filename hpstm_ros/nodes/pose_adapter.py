@@ -1,7 +1,6 @@
 """Converts the messages of a pose estimator to bodies on `/pose/body`."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -154,7 +153,7 @@ class PoseAdapterNode(PallasNode):
         self._publish(place_body(body_from_msg(message), placement))
 
     def _publish(self, body: BodyFrame) -> None:
-        body = replace(body, body_id=self._intake.own_id(body.body_id))
+        body = self._intake.renamed(body)
         self._publisher.publish(body_to_msg(body))
 
     def _convert(self, header: Any, found: Iterable[_Found]) -> None:

@@ -1,6 +1,5 @@
 """Drives a robot arm with the operator's arm: from bodies to supervised commands."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -253,9 +252,7 @@ class RetargetNode(PallasNode):
                 self.say(wrong)
 
     def _on_body(self, data: bytes) -> None:
-        body = body_from_bytes(data)
-        body = replace(body, body_id=self._intake.own_id(body.body_id))
-        if self._arm.body(self.now(), body):
+        if self._arm.body(self.now(), self._intake.renamed(body_from_bytes(data))):
             self._tick()  # at once: the timer would add half a period of latency on average
             self._publish_poses()
             # for the next body, after the command was sent

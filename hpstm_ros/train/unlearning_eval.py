@@ -101,8 +101,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of a token generator trained without violence, as a reference",
     )
-    text = "number of descriptions to retain (0: not measured)"
-    parser.add_argument("--requests", type=int, default=32, help=text)
+    parser.add_argument("--requests", type=int, default=32, help="descriptions to retain (0: none)")
     parser.add_argument(
         "--aligner",
         metavar="ONNX",

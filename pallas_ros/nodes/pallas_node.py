@@ -180,9 +180,8 @@ class PallasBodyNode(PallasNode):
             self._frames.clear()
 
     def _read(self, site: str, data: bytes) -> list[tuple[str, ImuSample]]:
-        """Convert a message to a sample.
-
-        Returns None if it has no acceleration; this is counted like any other error.
+        """Return the site and sample of a message; nothing if it cannot be read or has no
+        acceleration, which is counted like any other error.
         """
         try:
             return [(site, imu_from_bytes(data))]

@@ -1,8 +1,10 @@
 """Filter messages by publisher and rate before they are deserialised."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.presence import MOST_BODIES, id_of_publisher
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit
@@ -23,6 +25,10 @@ class BodyIntake(Intake):
         """Accept the messages of ``publisher``, at most at ``rate`` Hz."""
         super().__init__(RateLimit(rate), publisher)
         self._one = publisher
+
+    def renamed(self, body: BodyFrame) -> BodyFrame:
+        """The body under the id with which it is passed on (`own_id`)."""
+        return replace(body, body_id=self.own_id(body.body_id))
 
     def own_id(self, body_id: str) -> str:
         """The id of a body of the accepted publisher, under which it is passed on."""

@@ -51,6 +51,14 @@ def bodies(draw: st.DrawFn) -> BodyFrame:
 NUMBER = st.floats(width=64)
 
 
+def imu_message(stamp: int, frame_id: str) -> Imu:
+    """A message with a header only."""
+    message = Imu()
+    message.header.stamp = encode.to_stamp(stamp)
+    message.header.frame_id = frame_id
+    return message
+
+
 @given(
     st.integers(0, 2**31 * 1_000_000_000 - 1),
     st.lists(NUMBER, min_size=10, max_size=10),
@@ -67,9 +75,7 @@ def test_bytes_of_a_sample_are_those_of_the_message(
         np.array(v[4:7]),
         np.array(v[7:]) if turning else None,
     )
-    message = Imu()
-    message.header.stamp = encode.to_stamp(stamp)
-    message.header.frame_id = frame_id
+    message = imu_message(stamp, frame_id)
     a = message.linear_acceleration
     g = message.angular_velocity
     o = message.orientation
@@ -110,9 +116,7 @@ def test_a_sample_is_read_from_bytes_as_from_the_message(
     stamp: int, v: list[float], measured: list[bool], frame_id: str, draw: st.DataObject
 ) -> None:
     """Also if its bytes are damaged or truncated, or of another byte order."""
-    message = Imu()
-    message.header.stamp = encode.to_stamp(stamp)
-    message.header.frame_id = frame_id
+    message = imu_message(stamp, frame_id)
     a = message.linear_acceleration
     g = message.angular_velocity
     o = message.orientation
