@@ -200,7 +200,7 @@ def _verdict(value: float | None, goal: float | None) -> str:
     if goal is None:
         return ""
     if value is not None and value <= goal:
-        return "kept"
+        return "met"
     return f"missed, goal {goal:g}"
 
 
@@ -231,5 +231,7 @@ def page(summary: dict[str, Any], clip: str | None, title: str) -> str:
         f"<title>{html.escape(title)}</title><style>{style}</style><h1>{html.escape(title)}</h1>{film}<table>{cells}</table>"
         "<p>The bag, the video and summary.json are in the same folder. Latency is measured from"
         " the stamp of the newest IMU sample in a body to the time at which the recorder's"
-        " middleware receives the first joint command computed from that body.</p></html>\n"
+        " middleware receives the first joint command computed from that body. The gap is that of"
+        " received bodies. The recorder has ordinary priority, so on a busy machine both include"
+        " its own delay.</p></html>\n"
     )
