@@ -137,7 +137,7 @@ OF_EVERY_NODE = (
         0,
         "Real-time priority (SCHED_FIFO) of the process, with a warning if it is not permitted; 0"
         " for none; -1 for 20 if it is permitted and there are two cores, otherwise none without"
-        " a warning.",
+        " a warning. In the recorder, it applies to the middleware's threads only.",
         range=(-1, 99),
         read_only=True,
     ),

@@ -188,6 +188,8 @@ def _never(_: Any) -> None:
 class RecorderNode(PallasNode):
     """Record the `topics` into a bag from activation to deactivation."""
 
+    POLLS = True
+
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/recorder.yaml`."""
         self._taps: Taps | None = None

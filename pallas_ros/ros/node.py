@@ -59,6 +59,11 @@ class PallasNode(EntityNode):
     ANNOUNCEMENT = ACTIVE
     """Logged when the node is active."""
 
+    POLLS = False
+    """Whether the node only polls what its middleware has received: with a real-time priority, its
+    own thread stays at ordinary priority.
+    """
+
     def __init__(self, name: str, **kwargs: Any) -> None:
         """Declare the parameters of `config/parameters/<name>.yaml`.
 

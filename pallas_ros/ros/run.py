@@ -232,7 +232,8 @@ def _settle(nodes: Sequence[PallasNode]) -> bool:
     priority = max(
         (node.settings["priority"] for node in nodes), key=lambda priority: priority or -2
     )
-    raise_priority(priority, nodes[0].get_logger().warning)
+    only_polls = all(node.POLLS for node in nodes)
+    raise_priority(priority, nodes[0].get_logger().warning, only_others=only_polls)
     return True
 
 

@@ -65,7 +65,7 @@ USUAL_PRIORITY = 20
 """Above ordinary processes, below the drivers and controllers of a robot."""
 
 
-def raise_priority(priority: int, warn: Warn) -> None:
+def raise_priority(priority: int, warn: Warn, *, only_others: bool = False) -> None:
     """Set the SCHED_FIFO ``priority`` of all current and future threads of this process; 0:
     unchanged.
 
@@ -76,6 +76,8 @@ def raise_priority(priority: int, warn: Warn) -> None:
         priority: 1 to 99; `WHERE_PERMITTED`: 20 on two cores and more, without a warning (on one
             core a busy node would starve all other processes).
         warn: called with a sentence if the system does not permit it.
+        only_others: except the calling thread, and the threads that it starts later. For a process
+            that polls what its middleware has received and timestamped.
 
     Raises:
         PallasError: the priority is outside -1 to 99.
@@ -95,6 +97,8 @@ def raise_priority(priority: int, warn: Warn) -> None:
     try:
         for thread in _threads():
             os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
+        if only_others:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     except (OSError, AttributeError):
         warn(
             f"real-time priority {priority} is not permitted, running at normal priority: allow it"
@@ -103,17 +107,16 @@ def raise_priority(priority: int, warn: Warn) -> None:
 
 
 def lower_priority() -> None:
-    """Give all threads the lowest real-time priority, if they have one.
+    """Give all threads that have a real-time priority the lowest one.
 
     A process that ends must not delay those that still run: the collection of `release_memory`
     takes 70 ms. It stays above ordinary processes, so that it ends in time on a busy machine.
     """
     with suppress(OSError, AttributeError):
-        if os.sched_getscheduler(0) != os.SCHED_FIFO:
-            return
         for thread in _threads():
             with suppress(ProcessLookupError):
-                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
+                if os.sched_getscheduler(thread) == os.SCHED_FIFO:
+                    os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
 
 
 @contextmanager

@@ -73,6 +73,27 @@ def test_a_core_that_is_not_there_is_one_sentence(ros_domain: int) -> None:
     assert "CPU core 4095" in ended.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.skipif(not _permitted(), reason="real-time priority is not permitted here")
+def test_the_recorder_receives_at_priority_and_writes_without(
+    ros_domain: int, tmp_path: Path
+) -> None:
+    """Otherwise, on a busy machine, the bag shows the recorder's delay as that of the graph."""
+    command = [sys.executable, "-m", "pallas_ros.nodes", "recorder", "--ros-args"]
+    command += ["-p", "priority:=5", "-p", f"path:={tmp_path / 'bag'}"]
+    with subprocess.Popen(
+        command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.rstrip().endswith(ACTIVE):
+                break
+        own = os.sched_getscheduler(process.pid)
+        others = _policies(process.pid, besides=process.pid)
+        process.terminate()
+    assert own == os.SCHED_OTHER
+    assert others == {os.SCHED_FIFO}
+
+
 def _running(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pallas_ros.nodes", "operator", "--ros-args", *arguments]
     return subprocess.Popen(
@@ -80,8 +101,9 @@ def _running(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def _policies(pid: int) -> set[int]:
-    return {os.sched_getscheduler(int(name)) for name in os.listdir(f"/proc/{pid}/task")}
+def _policies(pid: int, besides: int = 0) -> set[int]:
+    threads = {int(name) for name in os.listdir(f"/proc/{pid}/task")} - {besides}
+    return {os.sched_getscheduler(thread) for thread in threads}
 
 
 @pytest.mark.skipif(not _permitted(), reason="real-time priority is not permitted here")
