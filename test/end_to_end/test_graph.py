@@ -103,15 +103,18 @@ def test_the_ports_of_optional_simulated_sensors_need_not_be_given() -> None:
     assert with_simulated(real, sites) == real  # the driver then says that two are missing
 
 
-def test_priority_is_that_of_the_way_from_sensor_to_arm() -> None:
+def test_priority_applies_from_sensor_to_arm_and_to_what_receives_it() -> None:
     nodes = GRAPH.resolve({"priority": "30", "record": "bag", "view": "true", "operator": "auto"})
     assert {node.node for node in nodes if node.parameters.get("priority") == 30} == {
+        "imu_simulator",
         "imu_driver",
         "pallas_node",
         "hpstm",
         "retarget",
+        "recorder",
     }
     assert {node.node for node in GRAPH.resolve({}) if node.parameters.get("priority") == -1} == {
+        "imu_simulator",
         "imu_driver",
         "pallas_node",
         "hpstm",
