@@ -285,7 +285,7 @@ def fit(
                     writer.add_scalar(f"train/{name}", figure, run.step)
             if run.step % settings.validate_every == 0 or run.progress >= 1.0:
                 if writer:
-                    _report(run, validate, writer, float(value), figures)
+                    _report(run, validate, writer, current, figures)
                 run.save(generator)
     if writer:
         writer.close()
