@@ -82,6 +82,9 @@ _REBA_C = np.array(
     ]
 )
 
+_UPRIGHT = 5.0
+"""Degrees of flexion or extension up to which neck and trunk count as upright."""
+
 
 @dataclass(frozen=True)
 class Posture:
@@ -183,31 +186,28 @@ def _upper_arm(posture: Posture) -> int:
     return score + int(posture.abducted)
 
 
-def _force(load: float, edges: tuple[float, ...]) -> int:
-    return _band(load, edges) - 1
-
-
 def rula(posture: Posture, load: float) -> int:
     """RULA grand score, 1 to 7, with ``load`` kg in the hands, held intermittently."""
     lower = 1 if 60 <= posture.elbow <= 100 else 2
     wrist = _band(posture.wrist, (5, 15))
     arm = int(_RULA_A[min(_upper_arm(posture), 6) - 1, lower - 1, 2 * (wrist - 1)])
-    neck = 4 if posture.neck < -5 else _band(posture.neck, (10, 20))
-    trunk = _band(abs(posture.trunk), (5, 20, 60))
+    neck = 4 if posture.neck < -_UPRIGHT else _band(posture.neck, (10, 20))
+    trunk = _band(abs(posture.trunk), (_UPRIGHT, 20, 60))
     neck = neck + int(posture.neck_bent)
     trunk = trunk + int(posture.trunk_bent)
     legs = 1 if posture.both_legs else 2
     body = int(_RULA_B[min(neck, 6) - 1, 2 * (min(trunk, 6) - 1) + legs - 1])
-    force = _force(load, (2, 10)) if load <= 10 else 3
+    force = _band(load, (2, 10)) - 1  # 3 is for static or repeated loads
     return int(_RULA_C[min(arm + force, 8) - 1, min(body + force, 7) - 1])
 
 
 def reba(posture: Posture, load: float) -> int:
     """REBA score, 1 to 15 (without the activity score), with ``load`` kg in the hands."""
-    neck = (1 if 0 <= posture.neck <= 20 else 2) + int(posture.neck_bent)
-    trunk = _band(abs(posture.trunk), (5, 20, 60)) + int(posture.trunk_bent)
+    neck = (1 if -_UPRIGHT <= posture.neck <= 20 else 2) + int(posture.neck_bent)
+    trunk = _band(abs(posture.trunk), (_UPRIGHT, 20, 60)) + int(posture.trunk_bent)
     legs = (1 if posture.both_legs else 2) + _band(posture.knee, (30, 60)) - 1
-    a = int(_REBA_A[min(neck, 3) - 1, min(trunk, 5) - 1, min(legs, 4) - 1]) + _force(load, (5, 10))
+    force = int(load >= 5) + int(load > 10)
+    a = int(_REBA_A[min(neck, 3) - 1, min(trunk, 5) - 1, min(legs, 4) - 1]) + force
     lower = 1 if 60 <= posture.elbow <= 100 else 2
     wrist = _band(posture.wrist, (15,))
     b = int(_REBA_B[lower - 1, min(_upper_arm(posture), 6) - 1, wrist - 1])

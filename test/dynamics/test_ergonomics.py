@@ -54,7 +54,7 @@ def test_bridged_gaps_do_not_raise_the_scores() -> None:
     [
         # arm 3, elbow 2, wrist 2: A 4; neck 2, trunk 3: B 4; grand score 4
         ({"upper_arm": 60.0, "elbow": 30.0, "wrist": 10.0, "neck": 15.0, "trunk": 30.0}, 0.0, 4),
-        # the same with more than 10 kg: A 7, B 7
+        # the same with more than 10 kg: A 6, B 6
         ({"upper_arm": 60.0, "elbow": 30.0, "wrist": 10.0, "neck": 15.0, "trunk": 30.0}, 12.0, 7),
     ],
 )
@@ -73,6 +73,27 @@ def test_rula(given: dict[str, object], load: float, expected: int) -> None:
 )
 def test_reba(given: dict[str, object], load: float, expected: int) -> None:
     assert reba(posture(**given), load) == expected
+
+
+@pytest.mark.parametrize(("load", "expected"), [(1.9, 1), (2.0, 2), (9.9, 2), (10.0, 3), (30.0, 3)])
+def test_intermittent_loads_add_at_most_two_to_rula(load: float, expected: int) -> None:
+    """Regression: more than 10 kg added 3, which the table gives to static and repeated loads."""
+    assert rula(posture(), load) == expected
+
+
+def test_ten_kilograms_add_one_to_reba() -> None:
+    """Regression: exactly 10 kg counted as more than 10 kg."""
+    given = {"neck": 30.0, "trunk": 45.0, "upper_arm": 60.0, "elbow": 20.0}
+    # A 4 and 1, 1, or 2 for the load, B 4
+    assert [reba(posture(**given), load) for load in (5.0, 10.0, 10.1)] == [5, 5, 7]
+
+
+@pytest.mark.parametrize("neck", [-4.0, -1e-14, 0.0])
+def test_a_neck_that_is_upright_to_rounding_is_not_extended(neck: float) -> None:
+    """Regression: REBA counted any negative angle, even a rounding error, as extension."""
+    bent = {"trunk": 45.0, "knee": 40.0}
+    assert reba(posture(neck=neck, **bent), 0.0) == reba(posture(neck=5.0, **bent), 0.0)
+    assert reba(posture(neck=-10.0, **bent), 0.0) > reba(posture(neck=5.0, **bent), 0.0)
 
 
 def test_bodies_are_read_into_the_tables() -> None:
