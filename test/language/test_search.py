@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from language_samples import StandIn, swinging
+from numpy.typing import NDArray
 
 from hpstm_ros.commands import search as search_command
 from hpstm_ros.language.alignment.aligner import Aligner
+from hpstm_ros.language.alignment.movement import movement
 from hpstm_ros.language.search import Index, open_index, search
-from hpstm_ros.language.search.index import index_path
+from hpstm_ros.language.search.index import _movements, _piece, index_path
 from hpstm_ros.language.search.ranking import moments
 from pallas_ros.bags import BagWriter, Qos
+from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion, save_motion
 from pallas_ros.body.names import TOPIC_HPSTM_BODY
+from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.cli import main
 from pallas_ros.imu.motions import demo_motion
 
@@ -48,8 +52,13 @@ def released(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(model_file)
 
 
-def write_bag(path: Path, *motions: Motion, gap_s: float = 0.0) -> Path:
-    """Write a bag of smoothed bodies: motions separated by a gap."""
+def write_bag(
+    path: Path,
+    *motions: Motion,
+    gap_s: float = 0.0,
+    valid: NDArray[np.bool_] | None = None,
+) -> Path:
+    """Write a bag of smoothed bodies: motions separated by a gap; ``valid`` (T,) frames."""
     from pallas_ros.messages.wire import body_to_bytes
 
     start = 1_000_000_000
@@ -63,7 +72,7 @@ def write_bag(path: Path, *motions: Motion, gap_s: float = 0.0) -> Path:
                     motion.rotations[i],
                     motion.positions[i],
                     None,
-                    np.ones(22, bool),
+                    np.full(22, valid is None or valid[i]),
                     np.ones(22),
                     np.zeros(2),
                     stamp,
@@ -88,6 +97,37 @@ def test_bags_are_indexed_in_the_time_of_the_bag(tmp_path: Path, aligner: Aligne
     alone = open_index(path, aligner)
     row = index.vectors[index.start_s > 27][0].astype(np.float32)
     assert row @ alone.vectors[0].astype(np.float32) > 0.99
+
+
+@pytest.mark.parametrize("height", [1.45, 2.0])
+def test_the_size_of_the_person_in_a_bag_does_not_matter(tmp_path: Path, height: float) -> None:
+    """Regression: motion files were scaled to the default body, the bodies of bags were not."""
+    reach = swinging(("left_shoulder",), 8.0)
+    other = replace(reach, positions=reach.positions * height / Skeleton.from_height().height)
+    ((_, found),) = _movements(write_bag(tmp_path / "bag", other))
+    expected = movement(reach)
+    assert found.scale == pytest.approx(height / Skeleton.from_height().height, rel=1e-3)
+    count = min(len(found), len(expected))
+    np.testing.assert_allclose(found.features[:count], expected.features[:count], atol=0.02)
+
+
+def test_a_sign_change_of_a_quaternion_at_a_gap_does_not_turn_the_body() -> None:
+    """Regression: an incomplete body hid that the quaternions after it had the other sign."""
+    reach = swinging(("left_shoulder",), 4.0)
+    q = rotations.from_rotvec(np.array([0.0, 0.0, 0.8]))
+    stamps = [i / 30 for i in range(len(reach))]
+    rows = [(p, np.asarray(q)) for p in reach.positions]
+    rows[60] = (np.full((22, 3), np.nan), np.full(4, np.nan))
+    rows[61:] = [(p, -q) for p, q in rows[61:]]
+    ((_, found),) = _piece(stamps, rows)
+    np.testing.assert_allclose(found.heading, 0.8, atol=1e-3)
+
+
+def test_bodies_without_a_valid_joint_are_not_searched(tmp_path: Path, aligner: Aligner) -> None:
+    """Regression: the posture that is published while nobody is seen was indexed as motion."""
+    still = swinging((), 8.0)
+    bag = write_bag(tmp_path / "bag", still, valid=np.arange(len(still)) < 120)
+    assert open_index(bag, aligner).end_s.max() == pytest.approx(4.0, abs=0.11)
 
 
 def test_people_of_a_bag_are_indexed_separately(tmp_path: Path, aligner: Aligner) -> None:

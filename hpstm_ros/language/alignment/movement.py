@@ -92,12 +92,25 @@ def movement(motion: Motion) -> Movement:
     q_world_pelvis = rotations.normalise(fine.rotations[:, 0])
     kept = np.ones(len(fine), np.bool_) if fine.valid is None else fine.valid
     scale = body_scale(whole.positions)
-    moved = from_positions(fine.positions / scale, np.asarray(q_world_pelvis, np.float64), kept)
+    return from_positions(fine.positions, np.asarray(q_world_pelvis, np.float64), kept, scale)
+
+
+def from_positions(
+    p_world: F64, q_world_pelvis: F64, valid: NDArray[np.bool_], scale: float = 1.0
+) -> Movement:
+    """Like `movement`, from positions (T, 22, 3) m and pelvis orientations (T, 4) xyzw at 30 Hz.
+
+    Args:
+        p_world: (T, 22, 3) m.
+        q_world_pelvis: (T, 4) xyzw.
+        valid: (T,) whether each frame is valid.
+        scale: size of the body relative to the default (`body_scale`).
+    """
+    moved = _of_default_body(p_world / scale, q_world_pelvis, valid)
     return replace(moved, scale=scale, floor=scale * moved.floor)
 
 
-def from_positions(p_world: F64, q_world_pelvis: F64, valid: NDArray[np.bool_]) -> Movement:
-    """Like `movement`, from positions (T, 22, 3) m and pelvis orientations (T, 4) xyzw at 30 Hz."""
+def _of_default_body(p_world: F64, q_world_pelvis: F64, valid: NDArray[np.bool_]) -> Movement:
     heading = np.asarray(rotations.heading(q_world_pelvis), np.float64)
     # the lowest joint is a foot, or another joint on the floor; the 5 % quantile ignores outliers
     floor = float(np.quantile(p_world[..., 2].min(1), 0.05))

@@ -35,12 +35,13 @@ from pallas_ros.body.motion import save_npz
 from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY
 from pallas_ros.body.presence import MOST_BODIES
 from pallas_ros.body.resources import cache_folder
+from pallas_ros.body.skeleton import body_scale
 from pallas_ros.files.npz import load_npz
 from pallas_ros.motion_files import read_motion
 
 F64 = NDArray[np.float64]
 
-_LAYOUT: Final = 2
+_LAYOUT: Final = 3
 LENGTHS: Final = (FRAMES, FRAMES // 2)
 """Windows of 4 s and 2 s: long enough for an action, short enough to locate it in time."""
 STEP: Final = 10
@@ -191,6 +192,8 @@ def _bag_movements(path: Path) -> Iterator[tuple[float, Movement]]:
         )
     people: dict[str, _Person] = {}
     for received, body in read_bodies(bag, topic):
+        if not body.valid.any():
+            continue  # nobody is seen: what the body does is unknown
         stamp = (received - bag.first) / 1e9
         for name in [name for name, one in people.items() if stamp > one.stamps[-1] + _GAP_S]:
             yield from people.pop(name).piece()
@@ -231,10 +234,11 @@ def _piece(stamps: list[float], rows: list[tuple[F64, F64]]) -> Iterator[tuple[f
         return
     t = np.array(stamps)
     p = np.stack([row[0] for row in rows])
-    q = np.asarray(rotations.continuous(np.stack([row[1] for row in rows])), np.float64)
+    q = np.stack([row[1] for row in rows])
     good = np.isfinite(p).all((1, 2)) & np.isfinite(q).all(1)
     if good.sum() < 2:
         return
+    q[good] = rotations.continuous(q[good])
     even = np.arange(t[0], t[-1], 1 / _FINE_HZ)
     after = np.clip(np.searchsorted(t[good], even), 1, good.sum() - 1)
     before = after - 1
@@ -248,4 +252,4 @@ def _piece(stamps: list[float], rows: list[tuple[F64, F64]]) -> Iterator[tuple[f
 
     valid = np.interp(even, t, good.astype(float)) > 0.5
     q_world_pelvis = np.asarray(rotations.normalise(between(q)), np.float64)
-    yield float(t[0]), from_positions(between(p), q_world_pelvis, valid)
+    yield float(t[0]), from_positions(between(p), q_world_pelvis, valid, body_scale(p[good]))
