@@ -111,7 +111,7 @@ def _attention(poses: "Poses", path: Path) -> None:
     words = poses.by_word()
     image = Image.new("RGB", (480, height * len(words) + 10), "white")
     draw = ImageDraw.Draw(image)
-    most = max(1e-9, *(part for _, part in words))
+    most = max([1e-9, *(part for _, part in words)])
     for i, (word, part) in enumerate(words):
         y = 5 + i * height
         draw.text((8, y + 6), word, "black")

@@ -93,8 +93,8 @@ def alphas_cumprod(steps: int = TRAINED_STEPS) -> F64:
     return np.asarray(np.cumprod(1 - betas))
 
 
-_MARK = re.compile(r"\[[A-Z]+\]|<\|\w+\|>")
-"""Special tokens: [CLS] and [SEP] of BERT, <|startoftext|> and <|endoftext|> of CLIP."""
+_MARK = re.compile(r"\[(?:CLS|SEP)\]|<\|\w+\|>")
+"""Tokens at start and end: [CLS] and [SEP] of BERT, <|startoftext|> and <|endoftext|> of CLIP."""
 
 
 @dataclass(frozen=True)

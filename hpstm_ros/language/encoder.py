@@ -191,9 +191,11 @@ def checked(text: str) -> str:
     """Validate a text, and return it without surrounding white space.
 
     Raises:
-        PallasError: the text is empty or too long.
+        PallasError: the text is empty, too long, or not valid Unicode.
     """
     text = " ".join(text.split())
+    if any("\ud800" <= c <= "\udfff" for c in text):  # bytes of the command line, or of a file
+        raise PallasError("the text is not valid UTF-8: give it in this encoding")
     if not any(c.isalnum() for c in text):
         raise PallasError("the text is empty: describe a motion in a few English words")
     if len(text) > MAX_CHARACTERS:

@@ -225,3 +225,10 @@ def test_attention_is_stated_for_whole_words(tokens):
     words = poses.by_word()
     assert [word for word, _ in words] == ["crouching", "low"]
     assert [share for _, share in words] == pytest.approx([200 / 3, 100 / 3])
+
+
+def test_a_word_that_the_encoder_does_not_know_receives_attention_too() -> None:
+    """Regression: a chart of a text of unknown words had no bars, which was a traceback."""
+    tokens = ("[CLS]", "[UNK]", "[SEP]")
+    poses = Poses(np.zeros((0, 22, 4)), np.zeros((0, 3)), tokens, np.array([20.0, 60, 20]))
+    assert poses.by_word() == [("[UNK]", 100.0)]

@@ -66,7 +66,7 @@ def test_vectors_do_not_depend_on_the_rest_of_the_batch() -> None:
     assert not tokens.features[~tokens.mask].any()
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "?!", "walk " * 300])
+@pytest.mark.parametrize("text", ["", "  \n", "?!", "walk " * 300, "text \udcff"])
 def test_texts_that_say_nothing_or_too_much_are_refused(text: str) -> None:
     with pytest.raises(PallasError, match="text"):
         TextEncoder.default().encode([text])
@@ -149,6 +149,8 @@ def test_sides_belong_to_limbs_or_ways() -> None:
 def test_mirrored_text_swaps_the_sides() -> None:
     assert mirror("Raise the Left hand, turn RIGHT") == "Raise the Right hand, turn LEFT"
     assert mirror("walk counterclockwise") == "walk clockwise"
+    assert mirror("a counter clockwise circle") == "a clockwise circle"
+    assert mirror("turn anti-clockwise") == "turn clockwise"
     assert mirror("the copyright is leftover") == "the copyright is leftover"
     left = explicit_features("kick with the left leg")
     right = explicit_features("kick, right leg")
