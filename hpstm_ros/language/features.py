@@ -43,7 +43,9 @@ FEATURES: Final = (
 """Names of the values of `explicit_features`; a ``way`` is a turn or a path, not a limb."""
 
 _WORD = re.compile(r"[a-z]+|\d+")
-_SWAP = re.compile(r"(?<![a-z])(left|right)(?![a-z])|(anti|counter)?-?clockwise", re.IGNORECASE)
+_SWAP = re.compile(
+    r"(?<![a-z])(left|right)(?![a-z])|(?:(anti|counter)[- ]*)?clockwise", re.IGNORECASE
+)
 _COUNT = re.compile(
     r"\b(once|twice|one|two|three|four|five|\d)\b(?= *(times?|steps?|jumps?|hops?|squats?|laps?|$))"
     r"|\b(once|twice)\b"
