@@ -16,7 +16,9 @@ from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.motion_files import read_motion
 
 if TYPE_CHECKING:
+    from hpstm_ros.language.alignment.aligner import Aligner
     from hpstm_ros.language.search import Hit
+    from hpstm_ros.language.search.ranking import Ranking
 
 HELP = "Find moments in motion files and bags by text or by example, ranked by score."
 EXAMPLE = """\
@@ -53,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
         PallasError: an argument or a recording is invalid.
     """
     from hpstm_ros.language.encoder import checked
-    from hpstm_ros.language.search import open_index
     from hpstm_ros.language.search.ranking import Ranking
 
     if not 1 <= args.count <= 1000:
@@ -71,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
     if not paths:
         raise PallasError("nothing to search: give motion files, bags or folders of them")
     recordings = list(
-        dict.fromkeys(found for path in paths for found in find_recordings(Path(path)))
+        dict.fromkeys(
+            found for path in paths for found in find_recordings(workers.place(Path(path)))
+        )
     )
     check_outputs([args.json, args.sheet], [*recordings, args.like, args.model])
     aligner = _aligner(args.model)
@@ -80,10 +83,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         query = aligner.texts([text])[0]
     ranking = Ranking(aligner, query, args.count, by_example=text is None)
-    failed = _index(recordings, args.model, args.rebuild, workers)
-    for path in recordings:  # one index in memory at a time
-        if path not in failed:
-            ranking.add(open_index(path, aligner))
+    failed = _index(recordings, workers.named(args.model), args.rebuild, workers)
+    _rank(ranking, recordings, aligner, failed)
     for sentence in failed.values():
         print(f"pallas: {sentence}", file=sys.stderr)
     if len(failed) == len(recordings):
@@ -91,6 +92,21 @@ def run(args: argparse.Namespace) -> int:
     hits = ranking.hits
     _report(hits, args, len(recordings) - len(failed))
     return 0
+
+
+def _rank(
+    ranking: "Ranking", recordings: list[Path], aligner: "Aligner", failed: dict[Path, str]
+) -> None:
+    """Add the recordings that did not fail to a ranking, with one index in memory at a time."""
+    from hpstm_ros.language.search import open_index
+
+    for path in recordings:
+        if path in failed:
+            continue
+        try:
+            ranking.add(open_index(path, aligner))
+        except (PallasError, OSError) as error:  # it was changed or removed in the meantime
+            failed[path] = str(error)
 
 
 @dataclass(frozen=True)

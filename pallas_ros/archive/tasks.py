@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
@@ -56,6 +57,14 @@ class Workers:
             raise PallasError(
                 f"--scheduler {self.scheduler[:80]}: give an address such as tcp://host:8786"
             )
+
+    def place(self, path: Path) -> Path:
+        """The path for the workers: absolute on a cluster, where the working directory differs."""
+        return path.absolute() if self.scheduler else path
+
+    def named(self, name: str) -> str:
+        """Like `place`, for a file that may also be one of the package, or "" for none."""
+        return str(self.place(Path(name))) if name and os.path.exists(name) else name
 
 
 @dataclass(frozen=True)

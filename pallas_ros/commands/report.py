@@ -56,6 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page or pages."""
     workers = workers_from(args)
+    args.bag = workers.place(args.bag)
+    args.output = args.output and workers.place(args.output)
     options = sections.options_from(args)
     if args.bag.suffix.lower() in MOTION_SUFFIXES:
         if options:

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,6 +199,29 @@ def test_the_moment_is_found_by_example(tmp_path: Path, aligner: Aligner) -> Non
     assert best.path.endswith("b.npz")
     assert best.start_s < 10.0 < best.end_s
     assert all(best.score >= other.score for other in others)
+
+
+def test_a_recording_that_disappears_during_the_search_does_not_stop_it(
+    tmp_path: Path,
+    released: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Regression: it was read again after indexing, and its absence ended the command."""
+    for name in ("gone", "kept"):
+        save_motion(tmp_path / f"{name}.npz", swinging(("left_shoulder",), 5.0))
+    index = search_command._index
+
+    def then_remove(*arguments: Any) -> dict[Path, str]:
+        failed = index(*arguments)
+        (tmp_path / "gone.npz").unlink()
+        return failed
+
+    monkeypatch.setattr(search_command, "_index", then_remove)
+    assert main(["search", "wave", str(tmp_path), "--model", released, "--jobs", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "in 1 recordings" in shown.out
+    assert "gone.npz" in shown.err
 
 
 def test_one_moment_is_shown_once() -> None:
