@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pallas_ros.bags.paths import SUFFIXES, is_bag
@@ -79,11 +79,12 @@ def is_bag_folder(path: Path) -> bool:
     )
 
 
-def is_newer(made: Path, source: Path) -> bool:
-    """Whether ``made`` exists and no file of ``source`` has changed since."""
+def is_newer(made: Path, source: Path, others: Iterable[Path] = ()) -> bool:
+    """Whether ``made`` exists and is newer than each file of ``source`` and than ``others``."""
     if not made.is_file():
         return False
     files = [source, *source.iterdir()] if source.is_dir() else [source]
+    files += others
     changed = [stamp for path in files if (stamp := _changed_ns(path)) is not None]
     return bool(changed) and made.stat().st_mtime_ns >= max(changed)
 

@@ -14,6 +14,8 @@ from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion_writer import MotionWriter
 from pallas_ros.body.names import EXTRA_SITES, MODEL_RATE_HZ
+from pallas_ros.body.resources import expanded, resource
+from pallas_ros.files.npz import array_names
 from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 from pallas_ros.imu.logger_folder import is_logger_folder
@@ -152,24 +154,24 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an argument or an input is invalid.
     """
+    workers = workers_from(args)
     settings = PipelineSettings(
-        model=args.model,
+        model=workers.named(args.model),
         backend=args.backend,
-        calibration=args.calibration or "",
+        calibration=workers.named(args.calibration or ""),
         height_m=args.height,
         segments=tuple(args.segment),
         orientation=args.orientation,
     )
     one = Conversion(
-        Path(args.input),
-        Path(args.output),
+        workers.place(Path(args.input)),
+        workers.place(Path(args.output)),
         settings,
         topics_given(args.topics),
         args.as_is,
         args.from_samples,
         tuple(args.extra_sites),
     )
-    workers = workers_from(args)
     recordings = recordings_of(one.input)
     if recordings:
         return _convert_all(one, recordings, workers, args.again)
@@ -194,18 +196,20 @@ def recordings_of(path: Path) -> list[Path]:
 
 
 def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, again: bool) -> int:
-    """Convert each recording into ``OUT``; skip those with a motion newer than the recording."""
+    """Convert each recording into ``OUT``; skip those with a motion newer than the recording, the
+    calibration and the model.
+    """
     if one.output.suffix == ".npz":
         raise PallasError(
             f"{one.output}: {len(recordings)} recordings are in {one.input}: give a folder to write"
             " their motions to"
         )
-    jobs = [
-        replace(one, input=path, output=one.output / output_name(path.relative_to(one.input)))
-        for path in recordings
-    ]
-    check_outputs([job.output for job in jobs], recordings)
-    left = [job for job in jobs if again or not is_newer(job.output, job.input)]
+    jobs = _jobs(one, recordings)
+    check_outputs([job.output for job in jobs], [job.input for job in jobs])
+    used = [resource(one.settings.model)]
+    if one.settings.calibration:
+        used.append(expanded(one.settings.calibration))
+    left = [job for job in jobs if again or not is_newer(job.output, job.input, used)]
     failed = 0
     for outcome in run_tasks(left, convert, workers, "process"):
         if outcome.result is None:
@@ -224,8 +228,35 @@ def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, 
     return 2 if failed and failed == len(jobs) else 0
 
 
+def _jobs(one: Conversion, recordings: Sequence[Path]) -> list[Conversion]:
+    """The conversion of each recording. Motions of an earlier run in the same folder are skipped.
+
+    Raises:
+        PallasError: two recordings would be written to the same file.
+    """
+    outputs = {path: one.output / output_name(path.relative_to(one.input)) for path in recordings}
+    made = {output for path, output in outputs.items() if output != path}
+    sources: dict[Path, Path] = {}
+    for path, output in outputs.items():
+        if path in made and _is_motion(path):
+            continue
+        if output in sources:
+            raise PallasError(
+                f"{sources[output]} and {path} would both be written to {output}: rename one"
+            )
+        sources[output] = path
+    return [replace(one, input=path, output=output) for output, path in sources.items()]
+
+
+def _is_motion(path: Path) -> bool:
+    try:
+        return {"fps", "positions"} <= set(array_names(path, "motion file"))
+    except PallasError:
+        return False
+
+
 def output_name(place: Path) -> Path:
-    """Return the unique motion file of a recording, relative to the common folder."""
+    """Return the motion file of a recording, relative to the common folder."""
     name = place.name.replace(".", "_") if place.suffix != ".npz" else place.stem
     return place.with_name(f"{name}.npz")
 

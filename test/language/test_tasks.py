@@ -5,12 +5,23 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pallas_ros.archive import Workers, find_bags, find_recordings, is_bag_folder, run_tasks
+from pallas_ros.archive import (
+    Outcome,
+    Workers,
+    find_bags,
+    find_recordings,
+    is_bag_folder,
+    run_tasks,
+)
 from pallas_ros.archive.finding import is_newer
 from pallas_ros.archive.tasks import AHEAD
 from pallas_ros.body.errors import PallasError
+from pallas_ros.cli import main
+from pallas_ros.commands.process import Conversion, _jobs
+from pallas_ros.pipeline import PipelineSettings
 
 
 def work(job: int) -> int:
@@ -162,3 +173,99 @@ def test_a_dangling_link_in_a_bag_is_ignored(tmp_path: Path) -> None:
     assert is_newer(made, bag)
     os.utime(made, (1, 1))
     assert not is_newer(made, bag)
+
+
+def test_workers_of_a_cluster_get_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: they looked for relative paths in their own working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.onnx").touch()
+    cluster = Workers(scheduler="tcp://host:1")
+    assert cluster.place(Path("bags/a")) == tmp_path / "bags" / "a"
+    assert cluster.named("mine.onnx") == str(tmp_path / "mine.onnx")
+    assert cluster.named("models/of_the_package.onnx") == "models/of_the_package.onnx"
+    assert cluster.named("") == ""
+    assert Workers().place(Path("bags/a")) == Path("bags/a")
+    assert Workers().named("mine.onnx") == "mine.onnx"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("pallas_ros.commands.process", ["process", "bags", "motions"]),
+        ("pallas_ros.commands.report", ["report", "bags", "-o", "pages"]),
+        ("hpstm_ros.commands.search", ["search", "walk", "bags"]),
+    ],
+)
+def test_every_command_hands_absolute_paths_to_a_cluster(
+    module: str,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / "bags" / name).mkdir(parents=True)
+        (tmp_path / "bags" / name / f"{name}_0.mcap").touch()
+    handed: list[Any] = []
+
+    def tasks(jobs: list[Any], work: Any, workers: Workers, *_: str) -> list[Outcome[Any, Any]]:
+        handed.extend(jobs)
+        return [Outcome(job, None, "not done") for job in jobs]
+
+    monkeypatch.setattr(f"{module}.run_tasks", tasks)
+    monkeypatch.setattr("hpstm_ros.commands.search._aligner", lambda _: Silent())
+    assert main([*arguments, "--scheduler", "tcp://host:1"]) == 2
+    assert len(handed) == 2
+    for job in handed:
+        paths = [value for value in vars(job).values() if isinstance(value, Path)]
+        assert paths
+        assert all(path.is_absolute() for path in paths)
+
+
+class Silent:
+    """Replaces the alignment network."""
+
+    def texts(self, texts: list[str]) -> list[list[float]]:
+        """Return an embedding for each text."""
+        return [[1.0] for _ in texts]
+
+
+def test_motions_written_into_the_folder_of_recordings_are_not_processed(tmp_path: Path) -> None:
+    """Regression: the next run took the motions of the first one for recordings, which failed."""
+    motions = tmp_path / "motions"
+    motions.mkdir()
+    below = Conversion(tmp_path, motions, PipelineSettings(), {})
+    recordings = [tmp_path / "a.npz", tmp_path / "b.mcap"]
+    for path in recordings:
+        path.touch()
+    for path in (motions / "a.npz", motions / "b_mcap.npz"):
+        np.savez(path, fps=60.0, positions=np.zeros((1, 22, 3)))
+    assert [job.input for job in _jobs(below, find_recordings(tmp_path, (".npz",)))] == recordings
+    beside = Conversion(motions, motions, PipelineSettings(), {})
+    (motions / "b.mcap").touch()
+    (only,) = _jobs(beside, [motions / "b.mcap", motions / "b_mcap.npz"])
+    assert only.input == motions / "b.mcap"
+    np.savez(motions / "b_mcap.npz", stamp=np.zeros(1))  # a recording, which must not be lost
+    with pytest.raises(PallasError, match="would both be written"):
+        _jobs(beside, [motions / "b.mcap", motions / "b_mcap.npz"])
+
+
+def test_two_recordings_with_the_same_motion_are_refused(tmp_path: Path) -> None:
+    """Regression: two processes wrote the same file, and one motion was lost."""
+    one = Conversion(tmp_path, tmp_path / "out", PipelineSettings(), {})
+    with pytest.raises(PallasError, match=r"would both be written to .*run_1\.npz"):
+        _jobs(one, [tmp_path / "run.1", tmp_path / "run_1"])
+
+
+def test_a_motion_is_as_old_as_its_calibration(tmp_path: Path) -> None:
+    """Regression: a new calibration was ignored, because the motions existed already."""
+    made, recording, calibration = (tmp_path / name for name in ("m.npz", "r.npz", "c.yaml"))
+    for path, age in ((recording, 1), (made, 2), (calibration, 3)):
+        path.touch()
+        os.utime(path, (age, age))
+    assert is_newer(made, recording)
+    assert not is_newer(made, recording, [calibration])
+    assert is_newer(made, recording, [tmp_path / "missing.yaml"])
