@@ -26,9 +26,10 @@ def picture(
     motion: Motion, dynamics: Dynamics, index: int, size: tuple[int, int] = (480, 540)
 ) -> U8:
     """Draw the person at a frame: (height, width, 3), for a ``size`` of (width, height)."""
-    points = motion.positions[index]
+    floor = np.array([0.0, 0.0, dynamics.floor])  # is drawn at z = 0
+    points = motion.positions[index] - floor
     x, y, _ = points[0].tolist()
-    camera = Camera(eye=(x + 1.9, y - 3.0, dynamics.floor + 1.3), target=(x, y, 0.8), focal=1.5)
+    camera = Camera(eye=(x + 1.9, y - 3.0, 1.3), target=(x, y, 0.8), focal=1.5)
     canvas = Canvas(size, camera, 2)
     canvas.ground(centre=camera.target[:2])
     ends = points[1:]
@@ -41,7 +42,7 @@ def picture(
     scale = _M_PER_WEIGHT / (dynamics.mass * GRAVITY)
     for reaction in dynamics.ground_reaction[index]:
         if np.isfinite(reaction).all():
-            _arrow(canvas, reaction[3:], scale * reaction[:3], _FORCE)
+            _arrow(canvas, reaction[3:] - floor, scale * reaction[:3], _FORCE)
     for side in SIDES:
         down = np.array([0.0, 0.0, -scale * dynamics.loads[side] * GRAVITY])
         _arrow(canvas, points[JOINT_INDEX[f"{side}_wrist"]], down, _CARRIED)

@@ -7,6 +7,9 @@ import pytest
 import standing_bodies as bodies
 from test_live import frames
 
+from hpstm_ros.dynamics.human import Human
+from hpstm_ros.dynamics.offline import analyse
+from hpstm_ros.dynamics.pictures import picture
 from pallas_ros.view import scene
 
 
@@ -22,6 +25,18 @@ def test_joints_turn_red_and_grow_with_their_moments() -> None:
     assert knee.colour[0] == 1.0
     assert hip.colour[0] == 0.0
     assert knee.scale[0] > hip.scale[0]
+
+
+def test_a_person_on_another_floor_looks_the_same() -> None:
+    """Regression: ground and camera stayed at z = 0, so that the person was out of the picture."""
+    human = Human.of_skeleton(bodies.SKELETON, 75.0)
+    pictures = []
+    for height in (0.0, 4.0, -0.9):
+        motion = bodies.still(bodies.arms_down(), 0.5)
+        motion.positions[..., 2] += height
+        pictures.append(picture(motion, analyse(motion, human), 15, (96, 108)).astype(int))
+    for other in pictures[1:]:
+        assert np.abs(other - pictures[0]).max() <= 8  # rounding
 
 
 def test_a_force_is_drawn_in_its_own_frame_and_taken_away_without_contact(
