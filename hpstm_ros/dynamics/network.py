@@ -104,14 +104,13 @@ class Network:
         reaction = _reaction(ground, moving[:1], back[None], human, floor)[0]
         residual = _unexplained(demand, reaction)
         moment[0] = residual[3:]
-        flight = reaction[:, 2].sum() < _FLIGHT_SHARE * human.weight
         return Frame(
             moment=moment,
             ground_reaction=reaction,
             free_moment=np.zeros(2),
             residual=residual,
             extra={},
-            support=FLIGHT if flight else STANDING,
+            support=STANDING if reaction[:, 2].any() else FLIGHT,
             positions=demand.positions,
             centre=demand.centre,
         )
@@ -194,7 +193,7 @@ def analyse_network(
         ground_reaction=reaction,
         residual=residual,
         valid=valid,
-        flight=reaction[..., 2].sum(axis=1) < _FLIGHT_SHARE * human.weight,
+        flight=np.asarray(~reaction[..., 2].any(axis=1)),
         mass=human.mass,
         loads=dict(human.loads),
         positions=joints,
@@ -220,10 +219,12 @@ def _estimates(
 
 def _reaction(values: F64, joints: F64, back: F64, human: Human, floor: float) -> F64:
     """Ground reaction (T, 2, 6), world, from forces in body weights and centres of pressure
-    relative to the ankles.
+    relative to the ankles; no force in flight.
     """
     force = np.einsum("tij,tfj->tfi", back, values[..., :3]) * human.mass * GRAVITY
     standing = values[..., 2] > _LEAST_SHARE
+    upward = np.where(standing, values[..., 2], 0.0).sum(axis=1, keepdims=True)
+    standing &= upward >= _FLIGHT_SHARE
     force[~standing] = 0.0
     flat = np.concatenate((values[..., 3:], np.zeros((*values.shape[:2], 1))), axis=-1)
     ankles = joints[:, [JOINT_INDEX[f"{side}_ankle"] for side in SIDES]]

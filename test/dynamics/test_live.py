@@ -17,7 +17,7 @@ from hpstm_ros.dynamics import network
 from hpstm_ros.dynamics.anthropometry import GRAVITY
 from hpstm_ros.dynamics.human import Human
 from hpstm_ros.dynamics.live import LiveDynamics, LiveForces, LiveSettings
-from hpstm_ros.dynamics.network import MODEL, analyse_network
+from hpstm_ros.dynamics.network import MODEL, _reaction, analyse_network
 from hpstm_ros.dynamics.offline import analyse
 from hpstm_ros.dynamics.strength import WATCHED_JOINTS
 from pallas_ros.body.errors import PallasError
@@ -178,6 +178,19 @@ def test_a_body_that_must_not_be_used_is_unknown(
     assert found.frame is None
     assert re.search(said, found.remark)
     assert run(live, stream[61:])[-1].standing
+
+
+def test_the_network_states_no_ground_force_in_flight() -> None:
+    """Regression: with 5 to 12 % of body weight, a frame was in flight and had a ground force."""
+    human = Human.of_skeleton(bodies.SKELETON, 75.0)
+    values = np.zeros((3, 2, 5))
+    values[:, 0, 2] = (0.08, 0.11, 0.2)
+    values[:, 1, 2] = (0.02, 0.04, 0.0)
+    joints = np.tile(bodies.SKELETON.rest_positions, (3, 1, 1))
+    found = _reaction(values, joints, np.tile(np.eye(3), (3, 1, 1)), human, 0.0)
+    assert not found[:2, :, :3].any()
+    assert np.isnan(found[:2, :, 3:]).all()
+    assert found[2, 0, 2] == pytest.approx(0.2 * human.weight)
 
 
 @pytest.mark.parametrize("contacts", [(np.nan, 1.0), (np.inf, np.nan), (np.inf, 1.0)])
