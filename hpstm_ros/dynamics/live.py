@@ -147,13 +147,16 @@ class LiveDynamics:
     Args:
         settings: person, contacts and method.
 
+    Attributes:
+        carried: kg in the left and the right hand.
+
     Raises:
         PallasError: the settings are invalid, or the model cannot be used.
     """
 
     def __init__(self, settings: LiveSettings | None = None) -> None:
         self.settings = settings or LiveSettings()
-        self._carried = list(self.settings.carried)
+        self.carried = self.settings.carried
         self._size = 2 * self.settings.delay + 1
         self._window: deque[BodyFrame] = deque(maxlen=self._size)
         self._local: deque[F64] = deque(maxlen=self._size)
@@ -174,18 +177,18 @@ class LiveDynamics:
         self._network: Network | None = None
         self.use(self.settings.method)
 
-    def use(self, method: str) -> None:
-        """Switch to another of `METHODS`.
+    def use(self, method: str, carried: tuple[float, float] | None = None) -> None:
+        """Switch to another of `METHODS`, if given with other masses ``carried``.
 
         Raises:
             PallasError: the method is unknown, its model cannot be used, or it does not model the
-                current loads or contacts.
+                loads or contacts; then nothing changes.
         """
-        settings = replace(
-            self.settings, method=method, carried=(self._carried[0], self._carried[1])
-        )
+        settings = replace(self.settings, method=method, carried=carried or self.carried)
         self._network = Network(settings.model) if method == HDYS else None
         self.settings = settings
+        self.carried = settings.carried
+        self._load_body()
 
     def carry(self, left: float, right: float) -> None:
         """Set the masses in the left and the right hand, kg.
@@ -195,7 +198,7 @@ class LiveDynamics:
         """
         if self._network is not None:
             check_unloaded((left, right))
-        self._carried = [check_load(left), check_load(right)]
+        self.carried = (check_load(left), check_load(right))
         self._load_body()
 
     def push(self, body: BodyFrame) -> LiveForces | None:
@@ -248,6 +251,7 @@ class LiveDynamics:
         self._window.clear()
         self._local.clear()
         self._soles = None
+        self._scored = 0  # the posture is another one: do not repeat the last scores
         if self._network is not None:
             self._network.reset()
         if forget:
@@ -276,14 +280,13 @@ class LiveDynamics:
 
     def _load_body(self) -> None:
         if self._body is not None:
-            for side, load in zip(SIDES, self._carried):
+            for side, load in zip(SIDES, self.carried):
                 self._body.human.carry(load, side)
 
     def _unknown(self, body: BodyFrame, remark: str) -> LiveForces:
         nothing = np.full(63, np.nan)
-        carried = (self._carried[0], self._carried[1])
         return LiveForces(
-            body.stamp, body.body_id, None, nothing, nothing, carried=carried, remark=remark
+            body.stamp, body.body_id, None, nothing, nothing, carried=self.carried, remark=remark
         )
 
     def _state(self) -> tuple[State, F64]:
@@ -350,7 +353,7 @@ class LiveDynamics:
             loads=loads(frame.moment, human.mass, self.settings.sex),
             deviations=self._spread.deviations(frame, body.covariance),
             scores=self._scores,
-            carried=(self._carried[0], self._carried[1]),
+            carried=self.carried,
             residual=float(np.linalg.norm(frame.residual[:3])) / (human.mass * GRAVITY),
         )
 

@@ -65,14 +65,18 @@ class DynamicsNode(PallasNode):
 
     def reconfigure(self, changed: set[str]) -> None:
         """Apply changed loads and a changed method at run time."""
-        loads = {"load_left_kg", "load_right_kg"}
+        loads = ("load_left_kg", "load_right_kg")
         if self._dynamics is None or not changed <= {*loads, "method"}:
             super().reconfigure(changed)
             return
-        if changed & loads:
-            self._dynamics.carry(self.settings["load_left_kg"], self.settings["load_right_kg"])
+        left, right = (  # a topic may have set the load in the other hand
+            self.settings[name] if name in changed else load
+            for name, load in zip(loads, self._dynamics.carried)
+        )
         if "method" in changed:
-            self._dynamics.use(self.settings["method"])
+            self._dynamics.use(self.settings["method"], (left, right))
+        else:
+            self._dynamics.carry(left, right)
 
     def cleanup(self) -> None:
         """Discard the person's state."""

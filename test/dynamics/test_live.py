@@ -300,6 +300,24 @@ def test_the_method_changes_while_the_stream_runs() -> None:
     with pytest.raises(PallasError, match="carried loads"):
         live.use("hdys")
     assert live.settings.method == "rigid_body"
+    live.use("hdys", (0.0, 0.0))
+    live.use("rigid_body", (0.0, 6.0))
+    assert live.carried == (0.0, 6.0)
+    with pytest.raises(PallasError, match="carried loads"):
+        live.use("hdys", (1.0, 0.0))
+    assert live.carried == (0.0, 6.0)
+
+
+def test_another_person_does_not_have_the_scores_of_the_one_before() -> None:
+    """Regression: the scores of up to six frames were those of the first person."""
+    live = LiveDynamics(LiveSettings(height=1.75))
+    bowed = run(live, frames(bodies.still(bodies.bowed(1.3), 0.9)))
+    later = frames(bodies.still(bodies.arms_down(), 0.9))
+    other = [replace(f, stamp=f.stamp + 4_000_000_000, body_id="other") for f in later]
+    upright = run(live, other)
+    assert bowed[-1].scores is not None
+    assert {found.scores for found in upright} == {upright[-1].scores}
+    assert upright[0].scores != bowed[-1].scores
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,14 @@ def test_the_method_changes_while_the_node_runs(ros_nodes: list[Any]) -> None:
     assert not put("method", "hdys").successful
     assert node.settings["method"] == "rigid_body"
     assert not put("method", "guess").successful
+
+    def put_together(**values: Any) -> Any:
+        return node.set_parameters_atomically([Parameter(n, value=v) for n, v in values.items()])
+
+    assert put_together(method="hdys", load_left_kg=0.0).successful
+    assert put_together(method="rigid_body", load_right_kg=4.0).successful
+    assert not put_together(method="hdys", load_right_kg=3.0).successful
+    assert node._dynamics.carried == (0.0, 4.0)
+    node._on_carried(Float64MultiArray(data=[2.0, 4.0]))
+    assert put("load_right_kg", 1.0).successful
+    assert node._dynamics.carried == (2.0, 1.0)
