@@ -6,6 +6,7 @@ import numpy as np
 
 from hpstm_ros.dynamics.anthropometry import SIDES
 from hpstm_ros.dynamics.offline import Dynamics
+from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_npz
 from pallas_ros.body.names import JOINTS
@@ -50,16 +51,26 @@ def load_dynamics(path: str | Path) -> Dynamics:
     for key in needed:
         if key not in arrays:
             raise PallasError(f"{path}: not a dynamics file, because it contains no '{key}'")
-    count = len(arrays["t"])
+    count = arrays["t"].size
     shapes = {
+        "t": (count,),
         "moment": (count, len(JOINTS), 3),
         "ground_reaction": (count, 2, 6),
         "residual": (count, 6),
         "valid": (count,),
+        "flight": (count,),
+        "positions": (count, len(JOINTS), 3),
+        "centre_of_mass": (count, 3),
+        "load": (2,),
+        "mass": (),
+        "floor": (),
+        **dict.fromkeys(EXTRA_CONTACTS, (count, 3)),
     }
     for key, shape in shapes.items():
-        if arrays[key].shape != shape:
-            raise PallasError(f"{path}: '{key}' has shape {arrays[key].shape}, expected {shape}")
+        if key in arrays and (arrays[key].shape != shape or arrays[key].dtype.kind not in "fiub"):
+            raise PallasError(
+                f"{path}: '{key}' has shape {arrays[key].shape}, expected numbers of shape {shape}"
+            )
     load = arrays.get("load", np.zeros(2))
     return Dynamics(
         t=arrays["t"],
@@ -73,4 +84,5 @@ def load_dynamics(path: str | Path) -> Dynamics:
         positions=arrays.get("positions", np.full((count, len(JOINTS), 3), np.nan)),
         centre=arrays.get("centre_of_mass", np.full((count, 3), np.nan)),
         floor=float(arrays.get("floor", np.array(0.0))),
+        extra={name: arrays[name] for name in EXTRA_CONTACTS if name in arrays},
     )

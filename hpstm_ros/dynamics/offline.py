@@ -82,9 +82,7 @@ def measured_offsets(motion: Motion) -> F64:
     Raises:
         PallasError: no frame contains a complete body.
     """
-    good = np.isfinite(motion.positions).all(axis=(1, 2)) & np.isfinite(motion.rotations).all(
-        axis=(1, 2)
-    )
+    good = whole_frames(motion)
     if not good.any():
         raise PallasError("no frame contains a complete body")
     parents = list(PARENTS[1:])
@@ -126,7 +124,7 @@ def remarks(motion: Motion, valid: NDArray[np.bool_], cutoff: float) -> list[str
             f"the motion is not filtered, because its rate of {motion.fps:g} Hz is too low for a"
             f" cutoff of {cutoff:g} Hz"
         )
-    bridged = int((valid & ~_good(motion)).sum())
+    bridged = int((valid & ~whole_frames(motion)).sum())
     if bridged:
         found.append(f"short gaps ({bridged / motion.fps:.2f} s in total) are interpolated")
     return found
@@ -225,7 +223,7 @@ def _check(motion: Motion) -> None:
         )
 
 
-def _good(motion: Motion) -> NDArray[np.bool_]:
+def whole_frames(motion: Motion) -> NDArray[np.bool_]:
     """(T,) whether a frame is whole and valid."""
     whole = _whole(motion)
     return whole if motion.valid is None else whole & motion.valid
@@ -233,7 +231,7 @@ def _good(motion: Motion) -> NDArray[np.bool_]:
 
 def _bridged(motion: Motion) -> tuple[F64, F64, NDArray[np.bool_]]:
     """Pelvis (T, 3) m and orientations (T, 22, 4) without gaps, and which frames are valid (T,)."""
-    good = _good(motion)
+    good = whole_frames(motion)
     if good.sum() < LEAST_FRAMES:
         raise PallasError(
             f"only {int(good.sum())} of {len(motion)} frames contain a complete body: forces need"

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hpstm_ros.dynamics.offline import whole_frames
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import FARTHEST_M, Motion
@@ -128,7 +129,7 @@ def stature(motion: Motion) -> float:
     Raises:
         PallasError: no frame contains a complete body.
     """
-    good = np.isfinite(motion.positions).all(axis=(1, 2))
+    good = whole_frames(motion)
     if not good.any():
         raise PallasError("no frame contains a complete body")
     return float(Landmarks(motion.positions[good]).stature)

@@ -9,8 +9,11 @@ import standing_bodies as bodies
 
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
-from hpstm_ros.dynamics.files import load_dynamics
-from hpstm_ros.dynamics.points import whole_body
+from hpstm_ros.dynamics.files import load_dynamics, save_dynamics
+from hpstm_ros.dynamics.human import Human
+from hpstm_ros.dynamics.offline import analyse, measured_offsets
+from hpstm_ros.dynamics.points import stature, whole_body
+from hpstm_ros.dynamics.rigid_body import RigidBodySettings
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, save_motion, save_npz
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
@@ -84,6 +87,35 @@ def test_the_command_writes_a_dynamics_file_and_a_page(
     assert run(source, out, "--mass", "75", "--report", page) == 0
     assert "the motion is not filtered" in capsys.readouterr().out
     assert "the motion is not filtered" in page.read_text()
+
+
+def test_invalid_frames_do_not_change_the_size_of_the_person() -> None:
+    """Regression: placeholders in frames that are not valid counted as bone lengths."""
+    motion = bodies.still(bodies.arms_down(), 2.0)
+    offsets = measured_offsets(motion)
+    height = stature(motion)
+    motion.valid = np.arange(len(motion)) < 50
+    motion.positions[50:] *= 0.1
+    np.testing.assert_allclose(measured_offsets(motion), offsets, atol=1e-9)
+    assert stature(motion) == pytest.approx(height)
+
+
+def test_a_dynamics_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Regression: the forces of seat and hands were left out, and wrong arrays were tracebacks."""
+    motion = bodies.still(bodies.arms_down(), 0.5)
+    settings = RigidBodySettings(extra=("seat",))
+    written = analyse(motion, Human.of_skeleton(bodies.SKELETON, 75.0), settings)
+    path = tmp_path / "forces.npz"
+    save_dynamics(path, written)
+    found = load_dynamics(path)
+    known = written.valid
+    np.testing.assert_allclose(found.extra["seat"][known], written.extra["seat"][known])
+    with np.load(path) as file:
+        arrays = dict(file)
+    for name, wrong in (("t", np.float64(1)), ("load", np.zeros(1)), ("mass", np.array("many"))):
+        save_npz(path, {**arrays, name: wrong})
+        with pytest.raises(PallasError, match=f"'{name}' has shape"):
+            load_dynamics(path)
 
 
 @pytest.mark.parametrize("fps", [30, 120])
