@@ -35,22 +35,24 @@ class _SafeLoader(_Loader):  # type: ignore[misc]
 _SafeLoader.add_constructor("tag:yaml.org,2002:int", _SafeLoader.construct_yaml_int)
 
 
-def load_yaml(path: str | Path, what: str, max_bytes: int = MAX_BYTES) -> Any:
+def load_yaml(
+    path: str | Path, what: str, max_bytes: int = MAX_BYTES, max_nodes: int = MAX_NODES
+) -> Any:
     """Load a YAML file; ``what`` describes the expected file ("robot configuration").
 
     Raises:
         PallasError: the file is missing, is not YAML, or exceeds a limit.
     """
-    return parse_yaml(read_text(path, what, max_bytes), str(path), what)
+    return parse_yaml(read_text(path, what, max_bytes), str(path), what, max_nodes=max_nodes)
 
 
-def load_mapping(path: str | Path, what: str) -> dict[str, Any]:
+def load_mapping(path: str | Path, what: str, max_nodes: int = MAX_NODES) -> dict[str, Any]:
     """Load a YAML file that must be a mapping with string keys; an empty file is an empty mapping.
 
     Raises:
         PallasError: as `load_yaml`, or it is not a mapping.
     """
-    document = load_yaml(path, what)
+    document = load_yaml(path, what, max_nodes=max_nodes)
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
@@ -59,7 +61,11 @@ def load_mapping(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def parse_yaml(
-    text: str, name: str, what: str, tags: Mapping[str, Callable[[str], Any]] | None = None
+    text: str,
+    name: str,
+    what: str,
+    tags: Mapping[str, Callable[[str], Any]] | None = None,
+    max_nodes: int = MAX_NODES,
 ) -> Any:
     """Parse a YAML text; ``name`` is its source, for error messages.
 
@@ -71,7 +77,7 @@ def parse_yaml(
     if len(text) > MAX_BYTES:
         raise PallasError(f"{name}: {len(text)} characters are too many for a {what}")
     try:
-        _count(text)
+        _count(text, max_nodes)
         return yaml.load(text, Loader=_loader(tags) if tags else _SafeLoader)
     except _Beyond as beyond:
         raise PallasError(f"{name}: not a {what}: {beyond}") from None
@@ -100,7 +106,7 @@ class _Beyond(Exception):
     """The limit that a text exceeds."""
 
 
-def _count(text: str) -> None:
+def _count(text: str, max_nodes: int) -> None:
     """Reject a text beyond the limits by reading events only, at most one per character."""
     open_nodes: list[tuple[str | None, int]] = []  # anchor and node count of the enclosing nodes
     sizes: dict[str, int] = {}  # expanded size of each anchor
@@ -128,8 +134,8 @@ def _count(text: str) -> None:
             anchor, before = open_nodes.pop()
             if anchor:
                 sizes[anchor] = nodes - before
-        if nodes > MAX_NODES:
-            raise _Beyond(f"it contains more than {MAX_NODES} values")
+        if nodes > max_nodes:
+            raise _Beyond(f"it contains more than {max_nodes} values")
 
 
 def _where(error: yaml.YAMLError) -> str:

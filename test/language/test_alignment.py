@@ -141,6 +141,20 @@ def test_of_many_boxes_the_nearest_are_read() -> None:
     assert found.labels[0] == "chair"
 
 
+def test_a_scene_file_has_thousands_of_boxes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: a file of 7000 boxes was refused as not a scene, with a limit of 100000 boxes."""
+    path = tmp_path / "scene.yaml"
+    row = "  - {label: box, centre: [1.25, 2.0, 0.5], size: [0.5, 0.5, 1], yaw: 0.1}\n"
+    path.write_text("boxes:\n" + row * 7000)
+    assert len(load_scene(path)) == 7000
+    monkeypatch.setattr("hpstm_ros.language.alignment.scene.MAX_BOXES", 10)
+    path.write_text("boxes:\n" + row * 11)
+    with pytest.raises(PallasError, match="11 boxes, but at most 10"):
+        load_scene(path)
+
+
 def test_scenes_fit_and_their_copies_do_not() -> None:
     rng = np.random.default_rng(0)
     faults = set()

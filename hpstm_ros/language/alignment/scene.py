@@ -18,7 +18,10 @@ F32 = NDArray[np.float32]
 
 BOXES: Final = 12
 """Maximum number of boxes that the network uses: those nearest to the body."""
-MAX_BOXES: Final = 100_000
+MAX_BOXES: Final = 20_000
+"""Maximum number of boxes of a scene file, which has 2 MiB at most."""
+_MAX_NODES: Final = 20 * MAX_BOXES
+"""Maximum number of YAML values; a box has 15."""
 MAX_YAW: Final = 1000.0
 """rad, maximum yaw of a box."""
 SHAPE_WIDTH: Final = 8
@@ -85,7 +88,7 @@ def load_scene(path: str | Path) -> list[Box]:
     Raises:
         PallasError: the file is not a scene file, or a box is invalid.
     """
-    document = load_mapping(path, "scene file")
+    document = load_mapping(path, "scene file", _MAX_NODES)
     rows = document.get("boxes")
     if set(document) != {"boxes"} or not isinstance(rows, list):
         raise PallasError(
