@@ -24,8 +24,9 @@ def cut_bag(
     Raises:
         PallasError: the part contains no message, ``out`` is not empty, or the disk is full.
     """
-    begin = bag.first + round(start * 1e9)
-    end = bag.first + round(stop * 1e9)
+    after = bag.duration + 1e-3  # also in place of times that are too large for a timestamp
+    begin = bag.first + round(min(start, after) * 1e9)
+    end = bag.first + round(min(stop, after) * 1e9)
     if next(bag.messages(start=begin, stop=end), None) is None:
         raise PallasError(
             f"{bag.path}: no message from {start:g} to {stop:g} s; it lasts {bag.duration:.1f} s"

@@ -77,9 +77,8 @@ def _cut_bag(args: argparse.Namespace, out: Path) -> int:
     bag = Bag(args.input)
     if not bag.count:
         raise PallasError(f"{args.input}: {bag.why_empty()}")
-    stop = min(args.stop, bag.duration + 1e-3)
     with tqdm(unit=" messages", leave=False, delay=1, disable=None) as bar:
-        written = cut_bag(bag, out, args.start, stop, lambda count: bar.update(count - bar.n))
+        written = cut_bag(bag, out, args.start, args.stop, lambda count: bar.update(count - bar.n))
     seconds = (written.last - written.first) / 1e9
     print(f"{out}: {written.count} messages in {seconds:.1f} s")
     if bag.damage:

@@ -94,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(
             "--rate is 0 to 100, --start at least 0 s, --clock up to 1000 Hz, --wait up to 3600 s"
         )
+    if args.duration is not None and not 0 < args.duration < 1e7:
+        raise PallasError(f"--duration {args.duration:g}: give more than 0 s and less than 1e7 s")
     bag = Bag(args.bag)
     if args.start >= bag.duration > 0:
         raise PallasError(

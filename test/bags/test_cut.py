@@ -59,6 +59,7 @@ def test_a_part_of_a_recording(tmp_path: Path) -> None:
         (["--from", "5", "--to", "2"], "with the start before the end"),
         (["--from", "nan"], "with the start before the end"),
         (["--from", "99"], "it lasts 1.0 s"),
+        (["--from", "1e300"], "it lasts 1.0 s"),
         (["-o", "bag"], "not empty; record"),
     ],
 )
