@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from pallas_ros.bags import Bag
 from pallas_ros.bags.cut import cut_bag
+from pallas_ros.body.motion import save_npz
 from pallas_ros.core.errors import PallasError
 from pallas_ros.files.npz import load_npz
 from pallas_ros.imu.recording import load_recording
@@ -104,8 +105,7 @@ def _cut_recording(args: argparse.Namespace, out: Path) -> int:
     }
     part = {n: value[inside] if n in of_time else value for n, value in arrays.items()}
     try:
-        with out.open("xb") as file:
-            np.savez_compressed(file, **part)  # type: ignore[arg-type]
+        save_npz(out, part)
     except OSError as error:
         raise PallasError(f"{out}: cannot be written: {error.strerror}") from None
     print(f"{out}: {inside.sum()} samples, {np.ptp(stamp[inside]):.1f} s")
