@@ -64,17 +64,22 @@ def _copy(
     bag: Bag, writer: BagWriter, begin: int, end: int, progress: Callable[[int], None]
 ) -> None:
     """Copy the messages from ``begin`` to ``end`` ns, and those latched before; close the bag."""
-    latched = {name for name, topic in bag.topics.items() if topic.qos.latched}
-    before = {_key(message): message for message in bag.messages(latched, stop=begin)}
+    before = latched_before(bag, set(bag.topics), begin)
     with writer:
         for topic in bag.topics.values():
             writer.add_channel(channel_of(topic))
-        for message in before.values():
+        for message in before:
             writer.write(message.topic, begin, message.data)
         for message in bag.messages(start=begin, stop=end):
             writer.write(message.topic, message.stamp, message.data)
             if writer.count % 1000 == 0:
                 progress(writer.count)
+
+
+def latched_before(bag: Bag, topics: set[str], begin: int) -> list[BagMessage]:
+    """Return the latched messages of ``topics`` that are in force at ``begin`` ns."""
+    latched = {name for name in topics if bag.topics[name].qos.latched}
+    return list({_key(message): message for message in bag.messages(latched, stop=begin)}.values())
 
 
 def _key(message: BagMessage) -> tuple[str, bytes]:

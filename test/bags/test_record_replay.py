@@ -299,6 +299,18 @@ def test_a_part_and_a_choice_of_topics(node: Any, tmp_path: Path) -> None:
         Player(Bag(bag), Plan(topics=["/none"]))
 
 
+def test_what_was_latched_before_the_start_is_played_first(node: Any, tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic("/made/text", "std_msgs/msg/String", Qos(latched=True))
+        bag.add_topic("/imu/text", "std_msgs/msg/String")
+        for text in ("old", "robot"):
+            bag.write("/made/text", 10**9, text_message(text))
+        for index in range(20):
+            bag.write("/imu/text", 10**9 + index * 10**7, text_message(str(index)))
+    heard, _ = listen(node, tmp_path / "bag", rate=0.0, start=0.175)
+    assert sorted(data[8:-1].decode() for data in heard) == ["18", "19", "robot"]
+
+
 def test_replay_of_no_bag_is_one_sentence(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "pallas_ros.cli", "replay", str(tmp_path / "nothing")],
