@@ -4,8 +4,10 @@ import argparse
 import json
 import queue
 import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,8 @@ EXAMPLE += "\n".join(f"  {name:12} {asks}" for name, asks in PROCEDURES.items())
 
 Timed = tuple[str, ImuSample | None]
 
+_LOOK_S = 1.0
+"""Interval between checks for sensors that send nothing."""
 _MOST = 0.3
 """Share of rejected samples of a sensor that explains a missing calibration."""
 
@@ -148,6 +152,11 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.baud and not 300 <= args.baud <= 4_000_000:
         raise PallasError(f"--baud {args.baud}: give 300 to 4000000")
+    if not 0.5 <= args.still <= 10 or not 0 < args.timeout <= 86400 or args.seed < 0:
+        raise PallasError(
+            f"--still {args.still:g} --timeout {args.timeout:g} --seed {args.seed}: give 0.5 to"
+            " 10 s, more than 0 s and at most a day, and a seed from 0"
+        )
     if args.check:
         return _check(path, args)
     check_outputs([path], [args.recording, args.pose])
@@ -257,18 +266,18 @@ def _live(args: argparse.Namespace) -> tuple[ImuDriver, Iterator[Timed]]:
 
     def samples() -> Iterator[Timed]:
         until = time.monotonic() + args.timeout
-        asked = None
+        look = time.monotonic() + _LOOK_S
+        said = ""
         while time.monotonic() < until:
-            try:
+            with suppress(queue.Empty):
                 yield heard.get(timeout=0.5)
-            except queue.Empty:
-                wrong = "; ".join(driver.problems())
-                if driver.request is None and wrong != asked and not args.json:
-                    asked = wrong
-                    print(wrong, flush=True)
-            if driver.request is not None and driver.request != asked:
-                asked = driver.request
-                print(asked, flush=True)
+            words = driver.request or ""
+            if time.monotonic() > look:  # also while the other sensors send
+                look = time.monotonic() + _LOOK_S
+                words = words or ("" if args.json else "; ".join(driver.problems()))
+            if words and words != said:
+                said = words
+                print(words, file=sys.stderr if args.json else sys.stdout, flush=True)
 
     return driver, samples()
 
@@ -305,9 +314,18 @@ def _check(path: Path, args: argparse.Namespace) -> int:
             heard.add(site)
             if len(heard) == len(driver.sites):
                 break
-        calibration.check_sensors(driver.sensors())
+        else:
+            silent = ", ".join(site for site in driver.sites if site not in heard)
+            why = driver.request or "; ".join(driver.problems()) or "check wiring and power"
+            raise PallasError(f"{path}: not checked, no data from {silent}: {why}")
+        sensors = driver.sensors()
+        calibration.check_sensors(sensors)
     finally:
         driver.stop()
+    if args.json:
+        document = {"file": str(path), "procedure": calibration.procedure, "sensors": sensors}
+        print(json.dumps(document))
+        return 0
     print(f"{path}: belongs to these sensors ({calibration.procedure}, {calibration.date})")
     return 0
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from pallas_ros.bags import Bag
 from pallas_ros.bags.cut import cut_bag
+from pallas_ros.body.motion import save_npz
 from pallas_ros.core.errors import PallasError
 from pallas_ros.files.npz import load_npz
 from pallas_ros.imu.recording import load_recording
@@ -77,9 +78,8 @@ def _cut_bag(args: argparse.Namespace, out: Path) -> int:
     bag = Bag(args.input)
     if not bag.count:
         raise PallasError(f"{args.input}: {bag.why_empty()}")
-    stop = min(args.stop, bag.duration + 1e-3)
     with tqdm(unit=" messages", leave=False, delay=1, disable=None) as bar:
-        written = cut_bag(bag, out, args.start, stop, lambda count: bar.update(count - bar.n))
+        written = cut_bag(bag, out, args.start, args.stop, lambda count: bar.update(count - bar.n))
     seconds = (written.last - written.first) / 1e9
     print(f"{out}: {written.count} messages in {seconds:.1f} s")
     if bag.damage:
@@ -105,8 +105,7 @@ def _cut_recording(args: argparse.Namespace, out: Path) -> int:
     }
     part = {n: value[inside] if n in of_time else value for n, value in arrays.items()}
     try:
-        with out.open("xb") as file:
-            np.savez_compressed(file, **part)  # type: ignore[arg-type]
+        save_npz(out, part)
     except OSError as error:
         raise PallasError(f"{out}: cannot be written: {error.strerror}") from None
     print(f"{out}: {inside.sum()} samples, {np.ptp(stamp[inside]):.1f} s")

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 from pallas_ros.body.errors import PallasError
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PallasError: an argument or an input is invalid.
     """
+    from pallas_ros.nodes.recorder import RecorderNode
     from pallas_ros.ros import run as node_process
 
     bag = args.bag or Path(time.strftime("recordings/%Y%m%d_%H%M%S"))
@@ -85,9 +87,15 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.duration is not None:
         if not 0 < args.duration < 1e7:
-            raise PallasError(f"--duration {args.duration}: give a time above 0 s")
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        signal.setitimer(signal.ITIMER_REAL, args.duration)
+            raise PallasError(
+                f"--duration {args.duration:g}: give more than 0 s and less than 1e7 s"
+            )
+        # Not SIGTERM: while the bag is being closed, that would end the process at once.
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        RecorderNode.on_start = partial(signal.setitimer, signal.ITIMER_REAL, args.duration)
     middleware.prepare(args.discovery)
     words = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
-    return node_process.main([("recorder", ["--ros-args", *words])])
+    try:
+        return node_process.main([("recorder", ["--ros-args", *words])])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -79,12 +79,8 @@ def _advance(bar: "tqdm[None]", seconds: float) -> None:
     bar.update(min(seconds, bar.total) - bar.n)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Play the bag.
-
-    Raises:
-        PallasError: an argument or an input is invalid.
-    """
+def _check(args: argparse.Namespace) -> None:
+    """Reject options that are out of range."""
     if not (
         0 <= args.rate <= 100
         and args.start >= 0
@@ -94,6 +90,17 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(
             "--rate is 0 to 100, --start at least 0 s, --clock up to 1000 Hz, --wait up to 3600 s"
         )
+    if args.duration is not None and not 0 < args.duration < 1e7:
+        raise PallasError(f"--duration {args.duration:g}: give more than 0 s and less than 1e7 s")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play the bag.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
+    _check(args)
     bag = Bag(args.bag)
     if args.start >= bag.duration > 0:
         raise PallasError(

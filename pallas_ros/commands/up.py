@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if args.record:
         given["record"] = args.record
     if args.duration is not None and not 0 < args.duration < 1e7:
-        raise PallasError(f"--duration {args.duration}: give a time above 0 s")
+        raise PallasError(f"--duration {args.duration:g}: give more than 0 s and less than 1e7 s")
     nodes = graph.resolve(given, files)
     if not nodes:
         raise PallasError("with these arguments no node runs: enable at least one")

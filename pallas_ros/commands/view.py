@@ -1,6 +1,7 @@
 """`pallas view`: show the live graph, a bag or a motion file in a browser."""
 
 import argparse
+import math
 import secrets
 import signal
 import threading
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if not 0 <= args.port <= 65535:
         raise PallasError(f"--port {args.port}: give 0 to 65535")
+    if not 0 <= args.start < math.inf:
+        raise PallasError(f"--start {args.start:g}: give 0 s or more")
     skeleton = Skeleton.from_height(args.height)
     from pallas_ros.view.moments import BagFile, MotionFile, Recording
     from pallas_ros.view.viewer import Viewer
@@ -104,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         if args.open:
             webbrowser.open(address)
         if recording is not None:
-            viewer.play(recording, stop, max(args.start, 0.0), not args.paused)
+            viewer.play(recording, stop, args.start, not args.paused)
         else:
             from pallas_ros.nodes.live import live
 

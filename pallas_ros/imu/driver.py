@@ -66,6 +66,11 @@ class ImuDriver:
                 f"{len(protocols)} protocols are given: give one for all sensors, or one for each"
                 f" of {', '.join(self.sites)}"
             )
+        if self.auto and len(set(protocols)) > 1:
+            raise PallasError(
+                "with 'auto' it is not known which protocol belongs to which port: give one"
+                " protocol for all sensors, or name the ports"
+            )
         self._protocols = [
             protocol(name) for name in (list(protocols) * len(self.sites))[: len(self.sites)]
         ]
@@ -246,3 +251,14 @@ class ImuDriver:
         self._assigner.push(port, sample)
         if self._assigner.asked is None:
             self._site_of = {port: site for site, port in self._assigner.assigned.items()}
+            self._release_others()
+
+    def _release_others(self) -> None:
+        """End the readers of ports that were not assigned: they belong to other devices.
+
+        Runs in the thread of a reader, which cannot wait for itself.
+        """
+        for reader in self.readers:
+            if reader.port not in self._site_of:
+                reader.ask_to_stop()
+        self.readers = [reader for reader in self.readers if reader.port in self._site_of]

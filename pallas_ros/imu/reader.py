@@ -227,6 +227,10 @@ class SerialReader:
         self._mapper.reset()
         self._counting.reset()
         self._counted_mapper.reset()
+        # counters of a sensor may restart with its power, which is no loss; the totals go on
+        counts = self._decoder.stats
+        self._decoder = self._protocol.decoder()
+        self._decoder.stats = counts
         self._since_oriented = _UNORIENTED_BELIEVED
         self._recent = _Recent()
 

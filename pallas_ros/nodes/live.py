@@ -18,6 +18,7 @@ from pallas_ros.body.names import (
     TOPIC_JOINT_EFFORTS,
     TOPIC_JOINT_STATES,
     TOPIC_PALLAS_BODY,
+    TOPIC_POSE_BODY,
     TOPIC_PREDICTION,
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
@@ -40,6 +41,7 @@ from pallas_ros.view.moments import (
 
 TOPICS = {
     TOPIC_PALLAS_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
+    TOPIC_POSE_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
     TOPIC_GENERATED_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
     TOPIC_HPSTM_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
     TOPIC_JOINT_STATES: ("sensor_msgs/msg/JointState", Qos(reliable=False)),
@@ -50,7 +52,7 @@ TOPICS = {
     **{topic: ("geometry_msgs/msg/WrenchStamped", Qos(reliable=False)) for topic in TOPICS_GROUND},
     TOPIC_TF: ("tf2_msgs/msg/TFMessage", Qos(reliable=False)),
 }
-_BEFORE = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY)
+_BEFORE = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY)
 """Topics of bodies before smoothing; the first with messages is used."""
 _BODIES = {TOPIC_HPSTM_BODY, *_BEFORE}
 DEPTH = 120

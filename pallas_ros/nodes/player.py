@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rosgraph_msgs.msg import Clock
 
 from pallas_ros.bags import Bag, BagMessage
+from pallas_ros.bags.cut import latched_before
 from pallas_ros.body.errors import PallasError
 from pallas_ros.messages.encode import to_stamp
 from pallas_ros.messages.types import message_class
@@ -136,10 +137,16 @@ class Player:
         self._node.destroy_node()
 
     def _timeline(self, first: int) -> Iterator[tuple[int, BagMessage | None]]:
-        """Yield messages and, interleaved by time, clock ticks (None)."""
+        """Yield messages and, interleaved by time, clock ticks (None).
+
+        Latched messages from before the start come first: without them there is no arm to show.
+        """
         stop = None if self.plan.duration is None else first + round(self.plan.duration * 1e9)
         period = round(1e9 / self.plan.clock) if self.plan.clock else 0
         tick = first
+        if self.plan.start > 0:
+            for message in latched_before(self.bag, set(self._publishers), first):
+                yield first, message
         for message in self.bag.messages(set(self._publishers), first, stop):
             while period and tick <= message.stamp:
                 yield tick, None

@@ -3,9 +3,10 @@
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
@@ -189,6 +190,8 @@ class RecorderNode(PallasNode):
     """Record the `topics` into a bag from activation to deactivation."""
 
     POLLS = True
+    on_start: ClassVar[Callable[[], object] | None] = None
+    """Called when recording starts, by `pallas record --duration`."""
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/recorder.yaml`."""
@@ -254,6 +257,8 @@ class RecorderNode(PallasNode):
                 "the bag is closed; clean up the recorder and configure it with another path"
             )
         self._discover()  # so that topics starting from now on are complete
+        if RecorderNode.on_start is not None:
+            RecorderNode.on_start()
 
     def cleanup(self) -> None:
         """Unsubscribe; close the bag if still open."""

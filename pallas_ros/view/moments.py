@@ -241,7 +241,7 @@ class BagFile:
                 f"{path}: this bag contains neither bodies nor joint states of an arm, so there is"
                 " nothing to show"
             )
-        before = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY)
+        before = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY)
         self._raw = next((name for name in before if name in there and name != self.drawn), "")
         self._trajectory = next(
             (name for name in sorted(there) if self.bag.topics[name].msgtype == TRAJECTORY), ""

@@ -1,6 +1,7 @@
 """Parts of bags and recordings."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,35 @@ def test_a_part_of_a_bag_with_what_was_latched_before(tmp_path: Path, storage: s
     assert cut.topics["/description"].qos.latched
     assert read_texts(tmp_path / "bag_cut") == ["a robot", *(str(n) for n in range(20, 31))]
     assert cut.duration == pytest.approx(1.0)
+
+
+def test_static_transforms_of_several_nodes_are_kept(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.add_topic("/tf_static", STRING, Qos(latched=True))
+        writer.add_topic("/text", STRING)
+        for text in ("camera", "table", "camera"):
+            writer.write("/tf_static", 10**9, text_message(text))
+        for number in range(10):
+            writer.write("/text", 10**9 + number * 10**9, text_message(str(number)))
+    assert main(["cut", str(tmp_path / "bag"), "--from", "7.5"]) == 0
+    assert sorted(read_texts(tmp_path / "bag_cut")) == ["8", "9", "camera", "table"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_interrupted_cut_leaves_nothing(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_texts(tmp_path / "bag", 100)
+    write = BagWriter.write
+
+    def fail_at_fifty(writer: BagWriter, *message: Any) -> None:
+        if writer.count == 50:
+            raise error
+        write(writer, *message)
+
+    monkeypatch.setattr(BagWriter, "write", fail_at_fifty)
+    assert main(["cut", str(tmp_path / "bag")]) in (2, 130)
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
 
 
 def test_the_whole_of_a_bag_is_all_of_it(tmp_path: Path) -> None:
@@ -59,7 +89,8 @@ def test_a_part_of_a_recording(tmp_path: Path) -> None:
         (["--from", "5", "--to", "2"], "with the start before the end"),
         (["--from", "nan"], "with the start before the end"),
         (["--from", "99"], "it lasts 1.0 s"),
-        (["-o", "bag"], "not empty; record"),
+        (["--from", "1e300"], "it lasts 1.0 s"),
+        (["-o", "bag"], "is not empty; give another name"),
     ],
 )
 def test_what_cannot_be_cut_is_one_sentence(

@@ -16,6 +16,7 @@ from bag_samples import text_message
 
 from pallas_ros.bags import Bag, BagWriter, Qos
 from pallas_ros.body.errors import PallasError
+from pallas_ros.cli import main
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytestmark = pytest.mark.ros
@@ -298,6 +299,18 @@ def test_a_part_and_a_choice_of_topics(node: Any, tmp_path: Path) -> None:
         Player(Bag(bag), Plan(topics=["/none"]))
 
 
+def test_what_was_latched_before_the_start_is_played_first(node: Any, tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic("/made/text", "std_msgs/msg/String", Qos(latched=True))
+        bag.add_topic("/imu/text", "std_msgs/msg/String")
+        for text in ("old", "robot"):
+            bag.write("/made/text", 10**9, text_message(text))
+        for index in range(20):
+            bag.write("/imu/text", 10**9 + index * 10**7, text_message(str(index)))
+    heard, _ = listen(node, tmp_path / "bag", rate=0.0, start=0.175)
+    assert sorted(data[8:-1].decode() for data in heard) == ["18", "19", "robot"]
+
+
 def test_replay_of_no_bag_is_one_sentence(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "pallas_ros.cli", "replay", str(tmp_path / "nothing")],
@@ -310,6 +323,29 @@ def test_replay_of_no_bag_is_one_sentence(tmp_path: Path) -> None:
         == f"pallas: {tmp_path / 'nothing'}: no such bag; give a rosbag2 folder, a .mcap or a .db3"
         " file\n"
     )
+
+
+@pytest.mark.parametrize("duration", ["nan", "inf", "0", "-1"])
+def test_a_duration_without_an_end_is_one_sentence(
+    duration: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("replay", "record"):
+        assert main([command, str(tmp_path / "bag"), f"--duration={duration}"]) == 2
+        error = capsys.readouterr().err
+        assert "give more than 0 s" in error
+        assert len(error.splitlines()) == 1
+
+
+def test_a_duration_counts_from_the_start_of_the_recording(ros_domain: int, tmp_path: Path) -> None:
+    """Loading the node takes longer than this duration."""
+    command = [sys.executable, "-m", "pallas_ros.cli", "record", str(tmp_path / "bag")]
+    run = subprocess.run([*command, "--duration", "0.05"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert f"to {tmp_path / 'bag'}" in run.stdout + run.stderr
+    assert (tmp_path / "bag" / "metadata.yaml").exists()
+    again = subprocess.run([*command, "--duration", "0.5"], capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
 
 
 def test_repair_reports_what_it_kept(tmp_path: Path) -> None:

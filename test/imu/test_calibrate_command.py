@@ -1,6 +1,7 @@
 """`pallas calibrate` as a user runs it."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,25 @@ def test_from_ports(
     assert Calibration.load(file).sites["neck"].sensor == ports[1]
     assert main([*asked, "--check"]) == 0
     assert "belongs to these sensors" in capsys.readouterr().out
+    assert main([*asked, "--check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sensors"]["neck"] == ports[1]
+
+
+def test_a_sensor_that_sends_nothing_is_named_while_the_others_send(
+    simulator: SensorSimulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    master, silent = os.openpty()
+    try:
+        ports = [*list(simulator.ports.values())[:3], os.ttyname(silent)]
+        asked = ["calibrate", str(tmp_path / "me.yaml"), "--ports", *ports, "--protocol", "csv"]
+        assert main([*asked, "--procedure", "tpose", "--timeout", "1.5"]) == 2
+        assert f"right_wrist: {ports[3]}: open, but no csv data" in capsys.readouterr().out
+        Calibration.identity().save(tmp_path / "me.yaml")
+        assert main([*asked, "--check", "--timeout", "0.5"]) == 2
+        assert "not checked, no data from right_wrist: " in capsys.readouterr().err
+    finally:
+        os.close(master)
+        os.close(silent)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +108,11 @@ def test_from_ports(
             "is not plugged in",
         ),
         (["me.yaml", "--ports", "/nowhere/1"], "1 ports are given"),
+        (["me.yaml", "--simulate", "--still", "nan"], "--still nan"),
+        (["me.yaml", "--simulate", "--still=-1"], "--still -1"),
+        (["me.yaml", "--simulate", "--still", "0"], "--still 0"),
+        (["me.yaml", "--simulate", "--timeout", "0"], "--timeout 0"),
+        (["me.yaml", "--simulate", "--seed=-1"], "--seed -1"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

@@ -1,5 +1,6 @@
 """Ports, readers and the driver, on real pseudo-terminals."""
 
+import os
 import threading
 import time
 from collections import defaultdict
@@ -13,6 +14,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import SITES
+from pallas_ros.imu import driver as imu_driver
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.known_pose import TPoseCalibrator
@@ -355,3 +357,54 @@ def test_shaking_identifies_the_ports() -> None:
     assert asked == list(SITES)
     with pytest.raises(PallasError, match="2 sensor ports found, 4 needed"):
         ShakeAssigner(["a", "b"])
+
+
+def test_ports_that_were_not_assigned_are_released(
+    monkeypatch: pytest.MonkeyPatch, simulated: Callable[..., SensorSimulator],
+    wait: Callable[..., None],
+) -> None:  # fmt: skip
+    """Another USB adapter, such as that of a gripper, is not a faulty sensor."""
+    master, spare = os.openpty()
+    found = [*simulated().ports.values(), os.ttyname(spare)]
+    monkeypatch.setattr(imu_driver.serial_ports, "candidates", lambda: found)
+    driver = ImuDriver(["auto"], ["witmotion"], lambda site, sample: None)
+    driver.start()
+    try:
+        assert driver._assigner is not None
+        driver._assigner.assigned |= dict(zip(SITES, found[:4], strict=True))
+        wait(lambda: driver.sensors().keys() == set(SITES))
+        wait(lambda: not driver.problems())
+        assert [stats.site for stats in driver.stats()] == list(SITES)
+    finally:
+        driver.stop()
+        os.close(master)
+        os.close(spare)
+    with pytest.raises(PallasError, match="with 'auto' it is not known which protocol"):
+        ImuDriver(["auto"], ["witmotion", "csv", "csv", "csv"], lambda site, sample: None)
+
+
+def test_a_counter_that_restarts_with_the_power_is_no_loss(
+    tmp_path: Path, wait: Callable[..., None]
+) -> None:
+    link = tmp_path / "pelvis"
+    got: list[ImuSample] = []
+    reader = SerialReader(
+        str(link), PROTOCOLS["xsens"], "pelvis", lambda _, sample: got.append(sample)
+    )
+    for connection in (1, 2):
+        port = PseudoPort(link)
+        encoder = PROTOCOLS["xsens"].encoder()
+        if connection == 1:
+            reader.start()
+        until = len(got) + 50
+        while len(got) < until:
+            for _ in range(10):
+                port.write(encoder.encode(Reading(acceleration=(0.0, 0.0, GRAVITY))))
+            time.sleep(0.02)
+        port.close()
+        wait(lambda: not reader.stats().connected)
+    try:
+        assert reader.stats().connections >= 2
+        assert reader.stats().lost == 0
+    finally:
+        reader.stop()

@@ -10,7 +10,7 @@ pytest.importorskip("pallas.msg", reason="needs the generated messages (make set
 
 from pallas_ros.bags import BagMessage
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_SUPERVISOR
+from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_POSE_BODY, TOPIC_SUPERVISOR
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.messages.wire import body_to_bytes
 from pallas_ros.nodes import live
@@ -34,7 +34,7 @@ class Taps:
         return list(self.came)
 
 
-def body(stamp: int) -> BagMessage:
+def body(stamp: int, topic: str = TOPIC_HPSTM_BODY) -> BagMessage:
     motion = demo_motion(0.1)
     seen = np.ones(22, dtype=bool)
     frame = BodyFrame(
@@ -48,7 +48,7 @@ def body(stamp: int) -> BagMessage:
         stamp,
     )
     data = body_to_bytes(frame)
-    return BagMessage(TOPIC_HPSTM_BODY, "pallas/msg/BodyPose", stamp, data)
+    return BagMessage(topic, "pallas/msg/BodyPose", stamp, data)
 
 
 def damaged(message: BagMessage) -> BagMessage:
@@ -71,3 +71,10 @@ def test_bytes_that_are_no_message_are_left_out(monkeypatch: pytest.MonkeyPatch)
     status = BagMessage(TOPIC_SUPERVISOR, "pallas/msg/SupervisorStatus", 3, b"\0\1\0\0x")
     assert shown(monkeypatch, damaged(body(10**9)), status) is None
     assert shown(monkeypatch, status, body(10**9)) is not None
+
+
+def test_the_body_of_a_camera_is_shown_before_smoothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = [body(number * 10**8, TOPIC_POSE_BODY) for number in range(1, 11)]
+    moment = shown(monkeypatch, *raw, body(10**9))
+    assert moment.raw is not None
+    assert moment.plots["rate, Hz"] == pytest.approx(10.0)

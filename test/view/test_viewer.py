@@ -26,6 +26,7 @@ from browser import CHROMIUM, Browser
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_motion
+from pallas_ros.cli import main
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.view.access import Access
 from pallas_ros.view.moments import MotionFile
@@ -216,6 +217,14 @@ def test_an_address_of_another_machine_is_one_sentence(motion_file: Path) -> Non
     )
     assert run.returncode == 2
     assert "cannot listen on 192.0.2.1" in run.stderr
+
+
+@pytest.mark.parametrize("start", ["nan", "inf", "-1"])
+def test_a_start_without_a_time_is_one_sentence(
+    start: str, motion_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["view", str(motion_file), "--port", "0", f"--start={start}"]) == 2
+    assert f"--start {start}: give 0 s or more" in capsys.readouterr().err
 
 
 def listening(process: int) -> set[int]:
