@@ -12,6 +12,8 @@ from pallas_ros.bags.writer import BagWriter
 from pallas_ros.core.errors import PallasError
 
 TF_STATIC = "/tf_static"
+MOST_STATIC = 1000
+"""Static transforms that are kept, the newest; a robot has a few dozen publishers at most."""
 
 
 def cut_bag(
@@ -79,7 +81,12 @@ def _copy(
 def latched_before(bag: Bag, topics: set[str], begin: int) -> list[BagMessage]:
     """Return the latched messages of ``topics`` that are in force at ``begin`` ns."""
     latched = {name for name in topics if bag.topics[name].qos.latched}
-    return list({_key(message): message for message in bag.messages(latched, stop=begin)}.values())
+    found: dict[tuple[str, bytes], BagMessage] = {}
+    for message in bag.messages(latched, stop=begin):
+        found[_key(message)] = message
+        if len(found) > len(latched) + MOST_STATIC:
+            del found[next(key for key in found if key[1])]
+    return list(found.values())
 
 
 def _key(message: BagMessage) -> tuple[str, bytes]:

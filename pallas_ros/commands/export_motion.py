@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
 from pallas_ros.bags.paths import is_bag
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import (
     MODEL_RATE_HZ,
@@ -17,6 +20,7 @@ from pallas_ros.body.names import (
     TOPIC_PALLAS_BODY,
     TOPIC_POSE_BODY,
 )
+from pallas_ros.core.errors import readable
 from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.motion_files import add_options, overrides_from, read
 from pallas_ros.view.export import write_bvh, write_csv
@@ -28,7 +32,8 @@ examples:
   pallas export-motion recordings/monday body.bvh
   pallas export-motion motion.npz body.csv
   pallas export-motion mixamo.bvh body.csv
-  pallas export-motion recordings/monday raw.bvh --topic /pallas/body"""
+  pallas export-motion recordings/monday raw.bvh --topic /pallas/body
+  pallas export-motion recordings/camera second.bvh --body person_2"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
             f" {TOPIC_POSE_BODY})"
         ),
     )
+    parser.add_argument(
+        "--body",
+        metavar="ID",
+        help="person to export from a bag with several (default: the one seen the most)",
+    )
     add_options(parser)
 
 
@@ -62,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"{args.output}: give a name that ends in .bvh or .csv")
     check_outputs([args.output], [args.input, args.map])
     if is_bag(args.input):
-        motion = from_bag(args.input, args.topic)
+        motion = from_bag(args.input, args.topic, args.body)
     else:
         source = read(args.input, overrides_from(args))
         motion = source.motion
@@ -72,12 +82,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def from_bag(path: Path, topic: str | None) -> Motion:
-    """Read the bodies of a bag on the 60 Hz grid; missing frames repeat the previous one and are
-    invalid.
+def from_bag(path: Path, topic: str | None, body_id: str | None = None) -> Motion:
+    """Read the bodies of one person in a bag on the 60 Hz grid; missing frames repeat the previous
+    one and are invalid.
+
+    Args:
+        path: bag.
+        topic: topic of the bodies; None: the first of the usual ones with messages.
+        body_id: the person; None: the one with the most bodies.
 
     Raises:
-        PallasError: the bag contains no bodies.
+        PallasError: the bag contains no bodies of that person.
     """
     bag = Bag(path)
     candidates = (topic,) if topic else (TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY)
@@ -87,15 +102,42 @@ def from_bag(path: Path, topic: str | None) -> Motion:
     if chosen is None:
         bag.require(topic or TOPIC_PALLAS_BODY)
     assert chosen is not None
-    frames = {round(body.stamp * MODEL_RATE_HZ / 1e9): body for _, body in read_bodies(bag, chosen)}
+    people: dict[str, dict[int, BodyFrame]] = defaultdict(dict)
+    for _, body in read_bodies(bag, chosen):
+        people[body.body_id][round(body.stamp * MODEL_RATE_HZ / 1e9)] = body
     if bag.damage:
         print(f"pallas: {path}: {bag.damage}; intact messages are exported", file=sys.stderr)
-    if not frames:
+    if not people:
         raise PallasError(f"{path}: no valid body on {chosen}")
+    what = f"{path}: {chosen}"
+    return _motion(what, _person(what, people, body_id))
+
+
+def _person(
+    what: str, people: Mapping[str, dict[int, BodyFrame]], body_id: str | None
+) -> dict[int, BodyFrame]:
+    """Return the frames of the person ``body_id``, or of the one with the most."""
+    by_count = sorted(people, key=lambda name: -len(people[name]))
+    named = ", ".join(f"{readable(name)} ({len(people[name])} bodies)" for name in by_count[:5])
+    if body_id is None:
+        if len(people) > 1:
+            print(
+                f"pallas: {what} contains {len(people)} people: {named}; exporting the first,"
+                " choose another with --body",
+                file=sys.stderr,
+            )
+        return people[by_count[0]]
+    if body_id not in people:
+        raise PallasError(f"{what}: no body '{readable(body_id)}'; it contains {named}")
+    return people[body_id]
+
+
+def _motion(what: str, frames: Mapping[int, BodyFrame]) -> Motion:
+    """The bodies on the grid; ``frames`` by their index on it."""
     grid = np.arange(min(frames), max(frames) + 1)
     if len(grid) > 100 * len(frames) + 1000:
         raise PallasError(
-            f"{path}: the stamps on {chosen} jump over {len(grid) / MODEL_RATE_HZ:.0f} s with only"
+            f"{what}: the stamps jump over {len(grid) / MODEL_RATE_HZ:.0f} s with only"
             f" {len(frames)} bodies"
         )
     body = frames[int(grid[0])]

@@ -19,9 +19,11 @@ from pallas_ros.bags import Bag, BagWriter
 from pallas_ros.bags.types import _known_types, message_definition
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion, save_motion
 from pallas_ros.body.names import JOINTS, PARENTS, SITES
 from pallas_ros.body.origin import GENERATED, Origin, request_in
+from pallas_ros.commands.export_motion import from_bag
 from pallas_ros.commands.report import find_bags, page_names
 from pallas_ros.imu.calibration import Calibration, SiteCalibration
 from pallas_ros.imu.motions import demo_motion
@@ -456,6 +458,38 @@ def test_bag_and_motion_file_through_the_command(
         run = subprocess.run(command, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         assert f"{frames} frames at 60 Hz" in run.stdout
+
+
+def test_one_of_several_people_is_exported(
+    motion: Motion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: the bodies of all people on a topic were mixed into one motion."""
+    wire = pytest.importorskip("pallas_ros.messages.wire", reason="needs ROS 2 (make setup)")
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic("/hpstm/body", "pallas/msg/BodyPose")
+        for index in range(40):
+            stamp = 10**12 + round(index / 60 * 1e9)
+            for name, shift in (("near", 0.0), ("far", 3.0))[: 1 + (index < 30)]:
+                body = BodyFrame(
+                    stamp=stamp,
+                    rotations=motion.rotations[index],
+                    positions=motion.positions[index] + [shift, 0.0, 0.0],
+                    covariance=None,
+                    valid=np.ones(22, dtype=bool),
+                    confidence=np.ones(22),
+                    contacts=np.ones(2),
+                    newest_input=stamp,
+                    body_id=name,
+                )
+                bag.write("/hpstm/body", stamp, wire.body_to_bytes(body))
+    near = from_bag(tmp_path / "bag", None)
+    np.testing.assert_allclose(near.positions, motion.positions[:40])
+    assert "near (40 bodies), far (30 bodies)" in capsys.readouterr().err
+    far = from_bag(tmp_path / "bag", None, "far")
+    np.testing.assert_allclose(far.positions, motion.positions[:30] + [3.0, 0.0, 0.0])
+    assert not capsys.readouterr().err
+    with pytest.raises(PallasError, match="no body 'nobody'; it contains near"):
+        from_bag(tmp_path / "bag", None, "nobody")
 
 
 def test_of_many_joints_a_few_are_shown(bag: Path) -> None:
