@@ -15,8 +15,8 @@ from pallas_ros.body.motion import save_npz
 from pallas_ros.files.json_output import write_json
 from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
+from pallas_ros.files.writing import save_text
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
-from pallas_ros.view.page import save_text
 
 _PARAMETERS = described("retarget")
 

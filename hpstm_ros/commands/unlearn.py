@@ -8,7 +8,7 @@ from hpstm_ros.generation.concepts import Concept
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.files.overwriting import check_outputs
-from pallas_ros.view.page import save_text
+from pallas_ros.files.writing import save_text
 
 HELP = "Remove a concept (default: violence) from a motion generator, without training."
 EXAMPLE = """\

@@ -20,8 +20,8 @@ from hpstm_ros.dynamics.pictures import picture
 from hpstm_ros.dynamics.strength import STRENGTH, WATCHED, WATCHED_JOINTS
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
+from pallas_ros.files.writing import save_text
 from pallas_ros.view import svg
-from pallas_ros.view.page import save_text
 
 F64 = NDArray[np.float64]
 

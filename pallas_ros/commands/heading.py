@@ -23,8 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "site",
         nargs="?",
-        default="",
-        choices=("", *ALL_SITES),
+        choices=ALL_SITES,
         metavar="SITE",
         help=f"the sensor to reset: {', '.join(ALL_SITES)} (default: all)",
     )
@@ -42,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
 
     from pallas_ros.ros.asking import ask
 
-    answer = ask(ResetHeading, "/pallas_node/reset_heading", site=args.site, stance=args.stance)
+    answer = ask(ResetHeading, "/pallas_node/reset_heading", site=args.site or "", stance=args.stance)
     print(answer.message)
     return 0

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.writing import save_text
 from pallas_ros.ros import middleware
 
 HELP = (
@@ -67,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(
             "no node is running: start the graph first (pallas up), and keep it running"
         )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(policy(nodes))
+    save_text(args.out, policy(nodes))
     print(table(nodes))
     print(f"wrote {args.out}: the rights of {len(nodes)} nodes ({', '.join(sorted(nodes))})")
     return 0

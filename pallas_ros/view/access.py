@@ -52,7 +52,8 @@ class Access:
         self._names = {*LOCAL_NAMES, host.lower()}
         self._open = host not in LOCAL_NAMES
         if self._open:
-            self._names |= {socket.gethostname().lower(), f"{socket.gethostname()}.local".lower()}
+            name = socket.gethostname()
+            self._names |= {own.lower() for own in (name, f"{name}.local", socket.getfqdn())}
 
     def judge(self, path: str, headers: Iterable[tuple[str, str]]) -> Answer:
         """The response to a request for ``path`` with ``headers`` (name-value pairs)."""

@@ -12,7 +12,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.kinematics import to_local
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINTS, PARENTS
-from pallas_ros.view.page import save_text
+from pallas_ros.files.writing import save_text
 
 F64 = NDArray[np.float64]
 

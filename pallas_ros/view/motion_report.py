@@ -7,10 +7,11 @@ import numpy as np
 
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.origin import REQUEST, Origin
+from pallas_ros.files.writing import save_text
 from pallas_ros.view import svg
 from pallas_ros.view.generated import generated_table
 from pallas_ros.view.moments import MotionFile
-from pallas_ros.view.page import Written, page_of, save_text
+from pallas_ros.view.page import Written, page_of
 from pallas_ros.view.report import pictures
 
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]

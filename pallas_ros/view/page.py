@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +11,7 @@ from urllib.parse import quote, unquote
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.opening import ANY_BYTES, open_regular
+from pallas_ros.files.writing import save_text
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#23272e;max-width:1180px;margin:2rem auto;padding:0 1rem;background:#fff}
@@ -105,23 +105,6 @@ def _link(target: Path, page: Path) -> str:
     """Return the relative address of a file for a link in a page, with its name escaped."""
     way = os.path.relpath(target, page.parent)
     return quote(os.fsencode(way))
-
-
-def save_text(path: Path, text: str) -> None:
-    """Write a text file atomically.
-
-    Raises:
-        PallasError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PallasError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def page_of(title: str, body: str) -> str:

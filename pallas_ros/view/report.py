@@ -17,13 +17,14 @@ from PIL import Image
 from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
+from pallas_ros.files.writing import save_text
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.view import sections, svg
 from pallas_ros.view.figure import Figure, Person, write_clip
 from pallas_ros.view.generated import generated_table
 from pallas_ros.view.measure import STAGES, Session, measure
 from pallas_ros.view.moments import BagFile, Recording
-from pallas_ros.view.page import KEPT, LAYOUT, Written, page_of, save_text
+from pallas_ros.view.page import KEPT, LAYOUT, Written, page_of
 from pallas_ros.view.raster import Camera
 from pallas_ros.view.robot import RobotShape
 from pallas_ros.view.scene import STATE_COLOURS

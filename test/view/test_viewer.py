@@ -182,6 +182,18 @@ def test_only_pages_of_the_viewer_itself_are_let_in(headers: dict[str, str], pas
     assert Access("127.0.0.1").judge("/", headers.items()).passed is passes
 
 
+def test_an_open_viewer_answers_to_the_names_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Regression: it refused the name with its domain."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "robot")
+    monkeypatch.setattr(socket, "getfqdn", lambda: "Robot.lan")
+    access = Access("0.0.0.0")
+    for name in ("robot", "robot.local", "robot.lan", "ROBOT.LAN"):
+        assert access.judge("/", [("Host", f"{name}:8080")]).passed
+    assert not access.judge("/", [("Host", "robot.lan.evil.example:8080")]).passed
+
+
 def test_two_hosts_are_none() -> None:
     headers = [("Host", ADDRESS), ("host", "evil.example")]
     assert not Access("127.0.0.1").judge("/", headers).passed
