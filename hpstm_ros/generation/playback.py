@@ -69,6 +69,11 @@ class Playback:
         """Whether a motion is being played."""
         return self._motion is not None
 
+    @property
+    def moving(self) -> bool:
+        """Whether a motion is being played, or a blend is in progress."""
+        return self._motion is not None or self._switched is not None
+
     def fraction(self, now: int) -> float:
         """Fraction of the motion that has been played at ``now`` (ns), 0 to 1."""
         if self._motion is None:
@@ -114,7 +119,12 @@ class Playback:
         self._drift = np.zeros(3)
 
     def tick(self, now: int) -> BodyFrame:
-        """The body at ``now`` (ns)."""
+        """The body at ``now`` (ns).
+
+        If the clock is set back, the motion continues where it was.
+        """
+        if self._last_stamp is not None and now < self._last_stamp:
+            self._shift(now - self._last_stamp)
         if self._motion is not None and now - self._begun > 1e9 * self._motion.duration:
             self.stop(now)
         pose = self._blended(self._target(now), now)
@@ -138,6 +148,13 @@ class Playback:
             body_id=self._body_id,
             remarks=(GENERATED, *(self._remarks if self.playing else ("at rest",))),
         )
+
+    def _shift(self, by: int) -> None:
+        """Move the stored instants by ``by`` ns, with the clock."""
+        self._begun += by
+        if self._switched is not None:
+            self._switched += by
+        self._last_stamp = None  # the time since the last body is unknown
 
     def _switch(self, now: int) -> None:
         self._from = self._last

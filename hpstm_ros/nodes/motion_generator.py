@@ -95,10 +95,11 @@ class MotionGeneratorNode(PallasNode):
     def deactivate(self) -> None:
         """End the goal, and blend to rest while the publishers still work."""
         self._end_goal("the node was deactivated", "abort")
-        if not self.settings["play"] or not self._playback.playing:
+        if not self.settings["play"] or self._takeover.operator_leads:
             return
-        self._playback.stop(self.now())
         for _ in range(math.ceil(BLEND_S * MODEL_RATE_HZ) + 1):
+            if not self._playback.moving:
+                return
             self._show()
             time.sleep(1 / MODEL_RATE_HZ)
 

@@ -23,6 +23,7 @@ from hpstm_ros.generation.playback import Playback
 from hpstm_ros.generation.takeover import LEADS
 from hpstm_ros.nodes.motion_generator import MotionGeneratorNode
 from pallas_ros import cli
+from pallas_ros.body import rotations
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.messages.encode import body_to_msg
@@ -190,6 +191,20 @@ def test_requests_are_played_cancelled_preempted_and_refused_and_an_operator_tak
     assert peer.result(peer.ask(text="wave", duration=0.5)).success
     peer.operator_takes_over_and_hands_back()
     assert largest_speed(peer.shown) < 12.0  # half a turn of an arm in a blend: 7 m/s
+
+
+def test_a_deactivated_node_blends_to_rest(peer):
+    """Regression: ending the goal stopped the playback, so that no blend was seen to be needed."""
+    peer.ask(text="walk forward", duration=20.0, play=True)
+    peer.until(lambda: peer.node._playback.playing)
+    peer.until(lambda: peer.node._playback.fraction(peer.node.now()) > 0.05)
+    peer.node.trigger_deactivate()
+    last = peer.node._takeover.shown
+    assert last.remarks == ("generated", "at rest")
+    away = rotations.angle_between(last.rotations, peer.node._playback.at_rest().rotations[0])
+    assert away.max() < 1e-3
+    peer.until(lambda: peer.shown[-1].stamp == last.stamp)
+    assert largest_speed(peer.shown) < 12.0
 
 
 def test_a_node_that_does_not_play_refuses_to(peer, monkeypatch):

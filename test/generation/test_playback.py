@@ -95,3 +95,16 @@ def test_an_arm_half_a_turn_away_comes_down_on_one_side():
         frames(playback, 2 * STEP, stop)
         playback.stop((2 + stop) * STEP)
         assert largest_step(frames(playback, (2 + stop) * STEP, 30)) < 0.25
+
+
+@pytest.mark.parametrize("later", [5, 60, 125], ids=["blending in", "playing", "blending out"])
+def test_a_clock_that_is_set_back_moves_nothing(later):
+    """Regression: the velocity at the switch was extrapolated to kilometres."""
+    playback = Playback()
+    begun = 3600 * 60
+    frames(playback, begun * STEP, 2)
+    playback.play(raised(), (begun + 2) * STEP)
+    shown = frames(playback, (begun + 2) * STEP, later)
+    shown += frames(playback, 1000 * STEP, 200)
+    assert largest_step(shown) < 0.15
+    assert not playback.moving
