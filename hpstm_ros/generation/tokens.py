@@ -136,7 +136,7 @@ class TokenGenerator:
         codes = self.draw(known, sentence, request.seed, request.candidates, request.guidance)
         progress("decoding", 0.8)
         skip = len(past) * FRAMES_PER_TOKEN
-        return np.stack([self.motion(row)[skip : skip + request.frames] for row in codes])
+        return np.stack([_following(self.motion(row), skip)[: request.frames] for row in codes])
 
     def length(self, frames: int) -> int:
         """Number of tokens for ``frames`` frames."""
@@ -198,6 +198,14 @@ class TokenGenerator:
     def motion(self, codes: Codes) -> F32:
         """Decode codes (N,) to features (4 N, 137) of `representation`."""
         return heading_frames.to_world(self.frames(codes))
+
+
+def _following(features: F32, skip: int) -> F32:
+    """Features (T, 137) without the first ``skip`` frames, in the frame of the last of these."""
+    if not skip:
+        return features
+    q, root, _ = representation.decode(features[skip - 1])
+    return representation.seen_from(features[skip:], representation.place_of(q[0], root))
 
 
 def original() -> TokenGenerator:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpstm_ros.generation import tokens
+from hpstm_ros.generation import heading_frames, representation, tokens
 from hpstm_ros.generation.codebook import Codebook
 from hpstm_ros.generation.concepts import Concept
 from hpstm_ros.generation.masked import HIDDEN, Filling
@@ -18,6 +18,7 @@ from hpstm_ros.model.tokens import MaskedConfig, MaskedTransformer, VqConfig, Vq
 from hpstm_ros.train import forgetting
 from hpstm_ros.train.forgetting import Sets, forget_codes, refuse
 from hpstm_ros.train.tokens_export import export_tokens, load_tokens
+from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.imu.motions import demo_motion
 
@@ -95,6 +96,22 @@ def test_a_start_is_continued(folder: Path) -> None:
     found = made.generate(Request("wave", 2.0, start=start), nothing)
     assert found.shape == (1, 60, 137)
     assert not np.array_equal(found, made.generate(Request("wave", 2.0), nothing))
+
+
+def test_a_moving_start_is_continued_where_it_ends(folder: Path) -> None:
+    """Regression: the motion began in the frame of the start's first frame, a second earlier."""
+    made = generator(folder)
+    ahead = np.zeros((40, 138), np.float32)
+    ahead[:, heading_frames.STEP.start] = 0.04
+    ahead[:, heading_frames.TURN] = 0.02
+    ahead[:, heading_frames.HEIGHT] = 0.95
+    ahead[:, heading_frames.R6D] = np.tile([1.0, 0, 0, 0, 1, 0], 22)
+    start = representation.to_motion(heading_frames.to_world(ahead))
+    made.frames = lambda codes: np.resize(ahead, (4 * len(codes), 138))
+    found = made.generate(Request("walk", 1.0, start=start), nothing)[0]
+    q, root, _ = representation.decode(found[0])
+    np.testing.assert_allclose(root[:2], [0.04, 0.0], atol=2e-3)
+    np.testing.assert_allclose(rotations.heading(q[0]), 0.02, atol=1e-3)
 
 
 def test_what_runs_is_what_was_trained(folder: Path) -> None:
