@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hpstm_ros.generation import heading_frames, representation
 from hpstm_ros.generation.codebook import Codebook
+from hpstm_ros.generation.flow import OVERLAP
 from hpstm_ros.generation.masked import HIDDEN, Codes, Filling, fill
 from hpstm_ros.generation.request import Progress, Request
 from hpstm_ros.generation.text import TEXT, check_sentences, text_vectors
@@ -143,12 +144,16 @@ class TokenGenerator:
         return -(-frames // FRAMES_PER_TOKEN)
 
     def _past(self, start: Motion | None) -> Codes:
-        """The codes of the last second of a start; empty if it is shorter."""
+        """The codes of the last second of a start; empty if it is shorter.
+
+        The first body is held until there are `PAST` frames: the node stores 30.
+        """
         if start is None:
             return np.empty(0, dtype=np.int64)
         features, _ = representation.from_motion(start)
-        if len(features) < PAST:
+        if len(features) < OVERLAP:
             return np.empty(0, dtype=np.int64)
+        features = np.pad(features, ((max(PAST - len(features), 0), 0), (0, 0)), mode="edge")
         q, root, contacts = representation.decode(features[-PAST:])
         frames = heading_frames.encode(q, root, contacts)
         entries = self._encoder.step({"frames": frames[None]})["entries"][0]

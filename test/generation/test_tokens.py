@@ -1,5 +1,6 @@
 """The token generator with a tiny network: motion from weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ from hpstm_ros.generation import heading_frames, representation, tokens
 from hpstm_ros.generation.codebook import Codebook
 from hpstm_ros.generation.concepts import Concept
 from hpstm_ros.generation.masked import HIDDEN, Filling
+from hpstm_ros.generation.prediction import Predictor
 from hpstm_ros.generation.request import HandTarget, Request, limits
+from hpstm_ros.generation.stream import bodies_of
 from hpstm_ros.generation.text import TEXT
-from hpstm_ros.generation.tokens import TokenGenerator, TokenSettings
+from hpstm_ros.generation.tokens import FRAMES_PER_TOKEN, PAST, TokenGenerator, TokenSettings
 from hpstm_ros.model.hpstm_gen import HpstmGen, HpstmGenConfig
 from hpstm_ros.model.tokens import MaskedConfig, MaskedTransformer, VqConfig, VqVae
 from hpstm_ros.train import forgetting
@@ -112,6 +115,19 @@ def test_a_moving_start_is_continued_where_it_ends(folder: Path) -> None:
     q, root, _ = representation.decode(found[0])
     np.testing.assert_allclose(root[:2], [0.04, 0.0], atol=2e-3)
     np.testing.assert_allclose(rotations.heading(q[0]), 0.02, atol=1e-3)
+
+
+def test_the_second_that_the_node_stores_is_continued(folder: Path) -> None:
+    """Regression: it is two frames shorter than eight tokens, and was ignored."""
+    made = generator(folder)
+    predictor = Predictor()
+    for body in bodies_of(demo_motion(duration=2.0)):
+        predictor.push(body, body.stamp)
+    start = predictor.past_at(predictor.newest)
+    assert start is not None
+    assert len(made._past(start)) == PAST // FRAMES_PER_TOKEN
+    few = replace(start, positions=start.positions[:9], rotations=start.rotations[:9])
+    assert not len(made._past(replace(few, extra=None)))
 
 
 def test_what_runs_is_what_was_trained(folder: Path) -> None:
