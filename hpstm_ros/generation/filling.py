@@ -106,8 +106,11 @@ def _gaps(valid: Flags, seen: Flags) -> list[tuple[int, int]]:
 def _fill_one(motion: Motion, last: int, following: int, expectation: Expectation) -> None:
     """Replace the frames between two measured ones."""
     inside = slice(last + 1, following)
-    if (following - last) % _EVERY and following + 1 < len(motion):
-        following += 1  # so that both ends lie on the grid of 30 Hz
+    if (following - last) % _EVERY:  # both ends have to lie on the grid of 30 Hz
+        if following + 1 < len(motion):
+            following += 1
+        else:
+            last = max(last - 1, 0)
     length = (following - last) // _EVERY + 1
     before = min((FRAMES - length) // 2, last // _EVERY)
     after = min(FRAMES - length - before, (len(motion) - 1 - following) // _EVERY)
@@ -128,11 +131,11 @@ def _fill_one(motion: Motion, last: int, following: int, expectation: Expectatio
         np.asarray(x, dtype=np.float64)
         for x in resample_path(q_mean, root_mean * scale, FPS, MODEL_RATE_HZ)
     )
-    new = slice(1, 1 + inside.stop - inside.start)
+    new = slice(inside.start - last, inside.stop - last)
     motion.rotations[inside] = rotations.normalise(q_new[new])
     motion.positions[inside] = _posed(motion, last, following, q_new, root_new)[new]
     assert motion.position_covariance is not None
-    at = np.repeat(deviation[0, part].astype(np.float64), _EVERY, axis=0)[new]
+    at = scale * np.repeat(deviation[0, part].astype(np.float64), _EVERY, axis=0)[new]
     motion.position_covariance[inside] = covariance_of(at, place.heading)
 
 

@@ -46,7 +46,7 @@ class Predictor:
     def push(self, frame: BodyFrame, now: int) -> None:
         """Add a body that came at ``now`` (ns).
 
-        A gap, a step back in time or an invalid joint clears the stored second.
+        A gap, a step back in time, an invalid joint or a value that is not finite clears the stored second.
         """
         if frame.body_id != self._id:
             if self._id is not None and abs(now - self._came) <= IN_VIEW_NS:
@@ -54,7 +54,8 @@ class Predictor:
             self._past.clear()
         self._id = frame.body_id
         self._came = now
-        usable = frame.valid.all() and np.isfinite(frame.positions).all()
+        numbers = (frame.positions, frame.rotations, frame.contacts)
+        usable = frame.valid.all() and all(np.isfinite(part).all() for part in numbers)
         if self._past and not 0 < frame.stamp - self._past[-1].stamp < 10 * _PERIOD_NS:
             self._past.clear()
         if not usable:
@@ -110,7 +111,7 @@ class Predictor:
                     stamp=newest.stamp + ahead * _PERIOD_NS,
                     rotations=here,
                     positions=np.asarray(forward_kinematics(skeleton, here, pelvis)),
-                    covariance=covariance_of(deviation[0, at], place.heading),
+                    covariance=covariance_of(scale * deviation[0, at], place.heading),
                     valid=np.ones(len(JOINTS), dtype=bool),
                     confidence=np.full(len(JOINTS), 0.5),
                     contacts=contacts[at],

@@ -1,5 +1,6 @@
 """Gaps that the smoother cannot bridge are filled and marked as filled."""
 
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
 
@@ -43,6 +44,27 @@ def test_a_gap_is_filled_and_marked(tiny_expectation, start: int, stop: int) -> 
     assert steps.max() < 0.1  # no jump into the gap or out of it
     lengths = np.linalg.norm(filled.positions[:, 20] - filled.positions[:, 18], axis=-1)
     np.testing.assert_allclose(lengths, lengths[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [60, 61])
+def test_a_gap_before_the_last_frame_ends_there(tiny_expectation, frames: int) -> None:
+    """Regression: of an odd number of steps, the last frame in the gap was taken as measured."""
+    stop = len(demo_motion(8.0)) - 1
+    motion, seen = with_gap(stop - frames, stop)
+    held = motion.positions[stop - 1].copy()
+    out = fill(motion, seen, tiny_expectation).motion.positions
+    away = np.linalg.norm(motion.positions[stop] - held, axis=-1).max()
+    assert np.linalg.norm(out[stop] - out[stop - 1], axis=-1).max() < 0.2 * away
+
+
+def test_the_covariance_grows_with_the_body(tiny_expectation) -> None:
+    """Regression: it was that of the default body."""
+    motion, seen = with_gap(240, 300)
+    large = replace(motion, positions=1.2 * motion.positions, valid=motion.valid.copy())
+    a, b = (fill(m, seen, tiny_expectation).motion for m in (motion, large))
+    np.testing.assert_allclose(
+        b.position_covariance[240:300], 1.44 * a.position_covariance[240:300], rtol=1e-3
+    )
 
 
 def test_what_cannot_be_filled_is_left(tiny_expectation) -> None:
