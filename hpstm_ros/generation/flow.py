@@ -260,7 +260,7 @@ class FlowGenerator:
                 known.features[row, : len(before)] = rep.seen_from(before, place)
                 known.seen[row, : len(before)] = True
                 shift = len(past) - first
-                known.hands[row] = hand_inputs(request.hands, place, shift)
+                known.hands[row] = hand_inputs(request.hands, place, shift, request.frames)
 
             def report(stage: str, part: float, window: int = window) -> None:
                 progress(stage, (window + part) / windows)
@@ -292,11 +292,14 @@ def _place(features: F32, first: int) -> Place:
     return rep.place_of(q[0], root)
 
 
-def hand_inputs(hands: Sequence[HandTarget], place: Place, shift: int) -> F32:
-    """Hand targets (120, 8) in the frame of a window whose first generated frame is ``shift``."""
+def hand_inputs(hands: Sequence[HandTarget], place: Place, shift: int, frames: int) -> F32:
+    """Hand targets (120, 8) in the frame of a window whose first generated frame is ``shift``.
+
+    A target at the end of the motion belongs to the last of its ``frames``.
+    """
     out = np.zeros((FRAMES, 8), np.float32)
     for target in hands:
-        frame = round(target.time * FPS) + shift
+        frame = min(round(target.time * FPS), frames - 1) + shift
         if 0 <= frame < FRAMES:
             at = 4 * SIDES.index(target.side)
             turn = rotations.about_z(-place.heading)

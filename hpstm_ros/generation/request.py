@@ -133,10 +133,11 @@ def _text(request: Request) -> str:
 
 def _within(name: str, value: float, bounds: tuple[float, float], unit: str = "") -> None:
     low, high = bounds
-    if not (math.isfinite(value) and low <= value <= high):
+    if not low <= value <= high:  # also if it is not a number
         unit = f" {unit}" if unit else ""
+        stated = f"{value:g}" if isinstance(value, float) else f"{value}"[:20]
         raise PallasError(
-            f"the {name} is {value:g}{unit}, but must be from {low:g} to {high:g}{unit}"
+            f"the {name} is {stated}{unit}, but must be from {low:g} to {high:g}{unit}"
         )
 
 

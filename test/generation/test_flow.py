@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from hpstm_ros.generation import representation as rep
-from hpstm_ros.generation.flow import Flow, FlowGenerator, Known, ancestral, original, states
+from hpstm_ros.generation.flow import (
+    Flow,
+    FlowGenerator,
+    Known,
+    ancestral,
+    hand_inputs,
+    original,
+    states,
+)
 from hpstm_ros.generation.prediction import FRESH_NS, Predictor
 from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import (
@@ -116,6 +124,40 @@ def test_predictions_follow_the_body(tiny_expectation):
     assert ahead[-1].stamp - predictor.newest == pytest.approx(1e9, abs=5e7)
     assert np.isfinite(ahead[-1].covariance).all()
     assert (np.linalg.eigvalsh(ahead[-1].covariance) > 0).all()
+
+
+def test_the_predicted_covariance_grows_with_the_body(tiny_expectation):
+    """Regression: it was that of the default body."""
+    found = []
+    for scale in (1.0, 1.2):
+        predictor = Predictor(tiny_expectation)
+        for body in bodies_of(resample(resting(1.5), 60.0)):
+            predictor.push(replace(body, positions=scale * body.positions), body.stamp)
+        found.append(predictor.predict(body.stamp)[-1].covariance)
+    np.testing.assert_allclose(found[1], 1.44 * found[0], rtol=1e-3)
+
+
+def test_a_body_with_contacts_that_are_not_finite_is_not_stored(tiny_expectation):
+    """Regression: predictions that were not finite were published."""
+    predictor = Predictor(tiny_expectation)
+    for body in bodies_of(resample(resting(1.5), 60.0)):
+        predictor.push(replace(body, contacts=np.array([np.nan, 0.0])), body.stamp)
+    assert predictor.predict(body.stamp) == []
+
+
+@pytest.mark.parametrize(("time", "frame"), [(0.0, 10), (1.0, 40), (3.0, 99)])
+def test_the_flow_sees_a_hand_target_at_the_end(time, frame):
+    """Regression: one at the end belonged to a frame after the motion."""
+    target = HandTarget("right", (0.4, -0.2, 1.3), time)
+    seen = hand_inputs([target], rep.Place(), 10, 90)[:, 7]
+    np.testing.assert_array_equal(np.flatnonzero(seen), [frame])
+
+
+@pytest.mark.parametrize("candidates", [0, 9, -(10**400), 10**400])
+def test_any_number_of_candidates_is_refused_in_words(candidates):
+    """Regression: huge ones raised OverflowError."""
+    with pytest.raises(PallasError, match="number of candidates is"):
+        check(Request("wave", candidates=candidates))
 
 
 def test_a_body_that_left_is_neither_continued_nor_predicted(tiny_expectation):
