@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hpstm_ros.generation.request import DEFAULT, Request, check, limits
+from hpstm_ros.generation.request import Request, check, default_model, limits
 from hpstm_ros.generation.stream import motion_of
 from hpstm_ros.retarget.robots import RobotDescription, load_robot
 from hpstm_ros.teleoperation.pacing import needed_stretch, settle
@@ -65,7 +65,8 @@ def _adapted(args: argparse.Namespace, sentence: str, robot: RobotDescription) -
         motion = _motion(_ask(args, sentence, seconds, play=False))
         return seconds, seconds * needed_stretch(motion, robot)
 
-    return settle(attempt, float(args.seconds), limits(args.model or DEFAULT).seconds[1])[0]
+    model = args.model or default_model(Request(sentence, args.seconds))
+    return settle(attempt, float(args.seconds), limits(model).seconds[1])[0]
 
 
 def _ask(args: argparse.Namespace, sentence: str, seconds: float, play: bool) -> Any:
