@@ -262,7 +262,8 @@ class MotionGeneratorNode(PallasNode):
             goal.played = True
             lines = origin(outcome, goal.request, goal.model).lines()
             self._playback.play(outcome.candidates[0].motion, self.now(), lines)
-        elif not (goal.played and self._playback.playing):
+        elif not (goal.played and self._playback.moving):
+            # converting the result takes up to half a second: not in the middle of a blend
             self._end_goal("", "succeed")
 
     def _end_goal(self, message: str, how: str) -> None:

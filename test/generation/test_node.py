@@ -153,6 +153,7 @@ def largest_speed(shown: list[BodyFrame]) -> float:
 def test_requests_are_played_cancelled_preempted_and_refused_and_an_operator_takes_over(peer):
     played = peer.result(peer.ask(text="wave with the right hand", duration=1.0, seed=3, play=True))
     assert played.success, played.message
+    assert not peer.node._playback.moving  # the result is sent at rest, for which there is time
     assert len(played.motion) >= 59
     assert "generated" in played.motion[0].remarks
     assert "playing" in peer.stages
