@@ -46,7 +46,8 @@ class Predictor:
     def push(self, frame: BodyFrame, now: int) -> None:
         """Add a body that came at ``now`` (ns).
 
-        A gap, a step back in time, an invalid joint or a value that is not finite clears the stored second.
+        A gap, a step back in time, an invalid joint or a value that is not finite clears the stored
+        second.
         """
         if frame.body_id != self._id:
             if self._id is not None and abs(now - self._came) <= IN_VIEW_NS:
