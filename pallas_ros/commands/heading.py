@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
     from pallas_ros.ros.asking import ask
 
-    answer = ask(ResetHeading, "/pallas_node/reset_heading", site=args.site or "", stance=args.stance)
+    answer = ask(
+        ResetHeading, "/pallas_node/reset_heading", site=args.site or "", stance=args.stance
+    )
     print(answer.message)
     return 0
