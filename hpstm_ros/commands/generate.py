@@ -15,6 +15,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_motion, save_motion
 from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
+from pallas_ros.view.figure import Figure, Person, check_clip, write_clip
 
 _PARAMETERS = described("motion_generator")
 HELP = "Generate motion from a description, a start and hand targets."
@@ -96,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     model = args.model or default_model(request)
     if Path(args.output).suffix != ".npz":
         raise PallasError(f"{args.output}: a motion file ends in .npz")
+    if args.video:
+        check_clip(args.video)
     with tqdm(total=1.0, bar_format="{desc:22s}|{bar}|", disable=None) as bar:
 
         def progress(stage: str, part: float) -> None:
@@ -138,8 +141,6 @@ def _summary(outcome: Outcome, request: Request) -> str:
 
 def film(path: str, motion: Motion, caption: str) -> None:
     """Write a video of a motion, with a caption above."""
-    from pallas_ros.view.figure import Figure, Person, write_clip
-
     figure = Figure(size=(640, 480))
     frames = (
         figure.draw([Person(p - centre, q)], caption=caption[:70])

@@ -17,6 +17,7 @@ from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 from pallas_ros.files.writing import save_text
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
+from pallas_ros.view.figure import check_clip
 
 _PARAMETERS = described("retarget")
 
@@ -85,7 +86,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "standard deviation of the hand at which the arm stops; it slows down from half of it on."
         " `pallas up` uses 0.3 for bodies from sensors",
     )
-    parser.add_argument("--video", type=Path, metavar="MP4", help="also write a video of the arm")
+    parser.add_argument(
+        "--video", type=Path, metavar="F", help="also write a video of the arm, .mp4 or .gif"
+    )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the quality figures here"
     )
@@ -120,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(
             "give a motion file and the joint file to write: pallas retarget IN OUT --robot ROBOT"
         )
+    if args.video is not None:
+        check_clip(args.video)
     settings = RetargetSettings(
         mode=args.mode,
         mapping=args.mapping,

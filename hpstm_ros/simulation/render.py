@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from hpstm_ros.retarget.robots import RobotDescription
 from pallas_ros.body.errors import PallasError
+from pallas_ros.view.figure import write_clip
 
 F64 = NDArray[np.float64]
 
@@ -67,23 +68,21 @@ def render(
     width: int = 640,
     height: int = 480,
 ) -> None:
-    """Write a video (.mp4) of joint positions ``q`` (N, n) rad at times ``t`` (N,) s.
+    """Write a video (.mp4 or .gif) of joint positions ``q`` (N, n) rad at times ``t`` (N,) s.
 
     Raises:
         PallasError: rendering is not available, or the video cannot be written.
     """
-    import imageio.v2 as imageio
-
     renderer = ArmRenderer(robot, width, height)
     at = np.arange(t[0], t[-1], 1 / fps)
     joints = np.column_stack([np.interp(at, t, q[:, joint]) for joint in range(q.shape[1])])
     try:
-        pictures = (
+        pictures = (  # one in memory at a time
             renderer.picture(posture)
             for posture in tqdm(joints, desc="film", unit="picture", leave=False, disable=None)
         )
-        imageio.mimwrite(str(path), list(pictures), fps=fps, macro_block_size=None)
-    except (OSError, ValueError) as error:
+        write_clip(path, pictures, fps)
+    except OSError as error:
         raise PallasError(f"{path}: the video cannot be written: {error}") from None
     finally:
         renderer.close()

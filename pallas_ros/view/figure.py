@@ -149,6 +149,16 @@ def write_png(path: str | Path, picture: U8) -> None:
     os.replace(temporary, path)
 
 
+def check_clip(path: str | Path) -> None:
+    """Check the name of a video before it is made.
+
+    Raises:
+        PallasError: another file name extension than ``.mp4`` and ``.gif``.
+    """
+    if Path(path).suffix not in (".mp4", ".gif"):
+        raise PallasError(f"{path}: a video ends in .mp4 or .gif")
+
+
 def write_clip(path: str | Path, frames: Iterable[U8], fps: float) -> None:
     """Write an ``.mp4`` (H.264, plays in browsers) or ``.gif`` file atomically.
 
@@ -157,9 +167,8 @@ def write_clip(path: str | Path, frames: Iterable[U8], fps: float) -> None:
     Raises:
         PallasError: another file name extension, no frames, or no ffmpeg for ``.mp4``.
     """
+    check_clip(path)
     path = Path(path)
-    if path.suffix not in (".mp4", ".gif"):
-        raise PallasError(f"{path}: clips are .mp4 or .gif")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
