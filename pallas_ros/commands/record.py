@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.ros import middleware
+from pallas_ros.runtime.realtime import WHERE_PERMITTED
 
 HELP = "Record topics to a rosbag2 folder; stop with Ctrl-C."
 
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     bag = args.bag or Path(time.strftime("recordings/%Y%m%d_%H%M%S"))
     parameters: dict[str, object] = {
         "path": str(bag),
+        "priority": WHERE_PERMITTED,  # of the reception, so that the bag shows the graph's delays
         "storage": args.storage,
         "compression": args.compression,
         "split_megabytes": args.split_megabytes,
