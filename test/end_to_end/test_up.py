@@ -125,7 +125,7 @@ def test_after_kill_9_of_everything_the_next_start_works(start: Callable[..., Up
         (["robot:=r2d2"], "r2d2"),
         (["height:=9"], "'height_m' is 9, but must be a float from 1.2 to 2.2 m"),
         (["calibration:=none.yaml", "robot:="], "none.yaml: no such file"),
-        (["--duration", "0"], "--duration 0.0: give a time above 0 s"),
+        (["--duration", "0"], "--duration 0: give more than 0 s and less than 1e7 s"),
     ],
 )
 def test_bad_input_is_one_sentence_and_a_non_zero_status(
