@@ -122,6 +122,10 @@ class BlindGuard:
         speed, outside, pair = self._guard.look(q, dq, pairs)
         return speed * self._factor(), outside * self._factor(), pair
 
+    def clear(self, q: F64) -> bool:
+        """See `Guard.clear`."""
+        return self._guard.clear(q)
+
     def barriers(self, q: F64) -> list[Barrier]:
         """See `Guard.barriers`."""
         return [

@@ -7,6 +7,7 @@ Pereira and Althoff, 2015). Ruckig computes the jerk-limited segments (Berscheid
 "Jerk-limited real-time trajectory generation with arbitrary target states", 2021).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 from hpstm_ros.safety.limits import Limits
 
 F64 = NDArray[np.float64]
-State = tuple[F64, F64, F64]
-"""Position (n,) rad, velocity, acceleration."""
+State = F64
+"""(3, n): position rad, velocity, acceleration."""
 
 
 @dataclass(slots=True)
 class Plan:
     """States at grid indices from `start` on: the current state, one step, and the braking
     trajectory; at rest afterwards.
+
+    `path` is (K, 3, n), see `State`.
     """
 
     start: int
-    path: list[State]
+    path: F64
 
     @property
     def end(self) -> int:
@@ -36,12 +39,13 @@ class Plan:
 
     def at(self, index: int) -> State:
         """The state at a grid index."""
-        return self.path[min(max(index - self.start, 0), len(self.path) - 1)]
+        state: State = self.path[min(max(index - self.start, 0), len(self.path) - 1)]
+        return state
 
 
 def rest(index: int, q: F64) -> Plan:
     """The plan that stays at rest at ``q``."""
-    return Plan(index, [(q, np.zeros_like(q), np.zeros_like(q))])
+    return Plan(index, np.array([[q, np.zeros_like(q), np.zeros_like(q)]]))
 
 
 class Planner:
@@ -73,30 +77,29 @@ class Planner:
         """
         if not self._calculate(state, velocity, self._step):
             return None
-        second = _state(self._step, self._period)
+        second = self._step.at_time(self._period)
         if not self._calculate(second, self._zero, self._stop):
             return None
         stop = self._stop
-        path = [state, second]
+        path = [second]
         path += [
-            _state(stop, k * self._period)
+            stop.at_time(k * self._period)
             for k in range(1, int(np.ceil(stop.duration / self._period)))
         ]
         if stop.duration > 0:
-            q = _state(stop, stop.duration)[0]
-            path.append((q, np.zeros_like(q), np.zeros_like(q)))
-        return Plan(index, path)
+            path.append((stop.at_time(stop.duration)[0], self._zero, self._zero))
+        return Plan(index, np.concatenate((state[None], np.array(path))))
 
     def passed(self, plan: Plan) -> tuple[str, NDArray[np.bool_]]:
         """The limit that a plan exceeds ("position" or "velocity") and the joints (n,) that exceed
         it; empty if the plan is within all limits.
         """
         limits = self._limits
-        q, dq, ddq = plan.path[1]
-        if not (np.isfinite(q).all() and np.isfinite(dq).all() and np.isfinite(ddq).all()):
-            return "finite", np.ones(len(q), dtype=bool)
+        _, dq, ddq = plan.path[1]
+        if not np.isfinite(plan.path[1]).all():
+            return "finite", np.ones(len(dq), dtype=bool)
         # Check every point: Ruckig does not set ``position_extrema`` for joints at rest.
-        path = np.array([state[0] for state in plan.path[1:]])
+        path = plan.path[1:, 0]
         inside = ((path >= limits.lower) & (path <= limits.upper)).all(0)  # False for NaN
         if not inside.all():
             return "position", np.asarray(~inside, dtype=np.bool_)
@@ -107,7 +110,9 @@ class Planner:
         slow = np.less_equal(peak, limits.velocity)  # False for NaN
         return ("" if np.all(slow) else "velocity"), np.asarray(~slow, dtype=np.bool_)
 
-    def _calculate(self, state: State, velocity: F64, out: ruckig.Trajectory) -> bool:
+    def _calculate(
+        self, state: State | Sequence[Sequence[float]], velocity: F64, out: ruckig.Trajectory
+    ) -> bool:
         parameters = self._input
         (
             parameters.current_position,
@@ -119,8 +124,3 @@ class Planner:
             return int(self._otg.calculate(parameters, out)) >= 0
         except RuntimeError:
             return False
-
-
-def _state(trajectory: ruckig.Trajectory, seconds: float) -> State:
-    q, dq, ddq = trajectory.at_time(seconds)
-    return np.array(q), np.array(dq), np.array(ddq)
