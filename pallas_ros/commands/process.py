@@ -14,7 +14,7 @@ from pallas_ros.archive import Workers, find_recordings, is_bag_folder, is_newer
 from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion_writer import MotionWriter
-from pallas_ros.body.names import EXTRA_SITES, MODEL_RATE_HZ
+from pallas_ros.body.names import EXTRA_SITES, MODEL_RATE_HZ, SITES, TOPIC_IMU
 from pallas_ros.body.resources import expanded, resource
 from pallas_ros.files.npz import array_names, load_npz
 from pallas_ros.files.overwriting import check_outputs
@@ -296,6 +296,12 @@ def output_name(place: Path) -> Path:
     return place.with_name(f"{name}.npz")
 
 
+def _other_topics(given: Mapping[str, str]) -> list[str]:
+    """Return the required sites of a bag that are given another topic than that of the graph."""
+    of_graph = {site: TOPIC_IMU.format(site=site) for site in SITES}
+    return [site for site, topic in of_graph.items() if given.get(site, topic) != topic]
+
+
 def convert(one: Conversion) -> Converted:
     """Read, estimate and write one recording.
 
@@ -305,7 +311,8 @@ def convert(one: Conversion) -> Converted:
     source = open_source(one.input, one.topics, one.as_is, one.extra_sites)
     settings = replace(one.settings, extra_sites=source.extra_sites)
     begun = time.perf_counter()
-    found = process(source, settings, one.from_samples)
+    other = _other_topics(one.topics) if source.frames is not None else []
+    found = process(source, settings, one.from_samples or bool(other))
     with MotionWriter(one.output, MODEL_RATE_HZ, one.options()) as motion:
         for body in tqdm(
             found,
@@ -322,6 +329,11 @@ def convert(one: Conversion) -> Converted:
     took = time.perf_counter() - begun
     seconds = (motion.last - motion.first) * 1e-9
     remarks = [*source.refused, *source.warnings]
+    if other and not one.from_samples:
+        remarks.append(
+            f"--topics gives {', '.join(other)} another topic than the live run had, so the bodies"
+            " come from the samples, not from the recorded frames"
+        )
     if damage := source.damage():
         remarks.insert(0, f"{one.input}: {damage}; intact messages were used")
     if source.lost:
