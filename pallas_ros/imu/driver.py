@@ -24,8 +24,8 @@ BAUD_RATES = (300, 4_000_000)
 _LOOK_S = 0.05
 
 
-def check_baud_rate(name: str, rate: int) -> None:
-    """Check a baud rate; ``name`` is the option or parameter that gives it.
+def check_baud_rate(name: str, rate: int) -> int:
+    """Check and return a baud rate; ``name`` is the option or parameter that gives it.
 
     Raises:
         PallasError: it is neither 0 nor within `BAUD_RATES`.
@@ -33,6 +33,7 @@ def check_baud_rate(name: str, rate: int) -> None:
     low, high = BAUD_RATES
     if rate and not low <= rate <= high:
         raise PallasError(f"{name} {rate}: give {low} to {high}, or 0 for the protocol's")
+    return rate
 
 
 class ImuDriver:
@@ -67,7 +68,6 @@ class ImuDriver:
         Raises:
             PallasError: the ports or protocols are inconsistent, or the baud rate is out of range.
         """
-        check_baud_rate("baud_rate", baud_rate)
         self.sites = worn_sites(tuple(sites))
         self.auto = list(ports) == [serial_ports.AUTO]
         if not self.auto and len(ports) != len(self.sites):
@@ -95,7 +95,7 @@ class ImuDriver:
             raise PallasError("two sites have the same port: give each sensor its own")
         self._options: dict[str, Any] = {
             "common": CommonField(),
-            "baud_rate": baud_rate or None,
+            "baud_rate": check_baud_rate("baud_rate", baud_rate) or None,
             "clock": clock,
             "orientation": orientation,
             "least_interval_s": read_interval_s,

@@ -20,6 +20,7 @@ from pallas_ros.body.rotations import Array
 from pallas_ros.files.opening import read_text
 from pallas_ros.imu.logger_sites import csv_files, sensors_of
 from pallas_ros.imu.logger_times import WRAPPING, over_midnight, seconds, time_of_day
+from pallas_ros.imu.recording import LATEST_STAMP_S
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 
 MAX_FILE_BYTES = 512 << 20
@@ -283,8 +284,6 @@ def _scale(file: Path, quantity: str, unit: str, values: Array) -> float | None:
     )
 
 
-_LATEST_S = 9e9
-"""Above it, nanoseconds overflow 64 bits."""
 _LATE_S = 5.0
 """s, longest step back of the times: a logger may write a block late, or twice."""
 
@@ -308,7 +307,7 @@ def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
     force = force[rising]
     if len(time) < 2:
         raise PallasError(f"{file}: its times do not advance")
-    if not np.abs(time).max() < _LATEST_S:
+    if not np.abs(time).max() < LATEST_STAMP_S:
         raise PallasError(f"{file}: a time of {np.abs(time).max():.3g} s; repair or cut the file")
     rate = _interpolated(sensor, "rate", time)
     magnetic = _interpolated(sensor, "field", time)

@@ -114,7 +114,7 @@ class Figure:
             else np.tile(np.array(person.tint, dtype=float), (len(self._colours), 1))
         )
         starts, ends, radii = human.place(self._capsules, positions, person.rotations)
-        known = np.isfinite(starts).all(axis=1) & np.isfinite(ends).all(axis=1)
+        known = np.asarray(np.isfinite(starts).all(axis=1) & np.isfinite(ends).all(axis=1))
         if not known.any():
             return
         index = np.cumsum(known) - 1

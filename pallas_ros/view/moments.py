@@ -135,7 +135,7 @@ def moment(
 
 def unknown_joints(body: F64) -> str:
     """Name the joints of a body (22, 7) without a finite pose, as text; empty if there is none."""
-    names = [joint for joint, known in zip(JOINTS, np.isfinite(body).all(axis=1)) if not known]
+    names = [JOINTS[joint] for joint in np.flatnonzero(~np.isfinite(body).all(axis=1))]
     if not names:
         return ""
     if len(names) == len(JOINTS):
