@@ -7,7 +7,7 @@ from pathlib import Path
 from hpstm_ros.generation.concepts import Concept
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
-from pallas_ros.files.overwriting import check_outputs
+from pallas_ros.files.overwriting import check_outputs, check_released
 from pallas_ros.files.writing import save_text
 
 HELP = "Remove a concept (default: violence) from a motion generator, without training."
@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"{args.output}: give a codebook name that ends in .safetensors")
     card = args.output.with_suffix(".md")
     check_outputs([args.output, card], [resource(weights), args.pairs])
+    check_released([args.output, card])
     from hpstm_ros.train.forgetting import Forgetting
 
     _check_folder(args.output)
@@ -120,7 +121,9 @@ def _refuse(args: argparse.Namespace, weights: str, concept: Concept) -> int:
         "tokens": (refuse_tokens, tokens_export.FILES),
         "flow": (refuse_flow, generator_export.FILES),
     }[args.model]
-    check_outputs([args.output / name for name in names], [resource(weights), args.pairs])
+    outputs = [args.output / name for name in names]
+    check_outputs(outputs, [resource(weights), args.pairs])
+    check_released([args.output, *outputs])
     path = method(resource(weights), concept, args.rank, args.output)
     print(f"{path}: {args.rank} directions of '{concept.name}' removed from the text layer")
     return 0

@@ -1,6 +1,7 @@
 """Section of `pallas report BAG` on the loads on the operator's body: `SectionSource`."""
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,15 @@ from numpy.typing import NDArray
 
 from hpstm_ros.dynamics.anthropometry import check_mass
 from hpstm_ros.dynamics.figures import MEDICAL, limits_of, sentences
-from hpstm_ros.dynamics.session import DOUBTFUL, SHARES, Tally, computed, recorded
+from hpstm_ros.dynamics.session import (
+    DOUBTFUL,
+    SHARES,
+    Tally,
+    computed,
+    count_people,
+    recorded,
+    select_person,
+)
 from hpstm_ros.dynamics.strength import WATCHED
 from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
 
 _PARAMETERS = described("dynamics")
 _PROGRESS_EVERY = 100
+_MOST_PEOPLE = 8
+"""Number of people whose recorded loads are counted: the first ones."""
 _NAMES = [name.replace("_", " ") for name in WATCHED]
 _RULA = ((5, 7), (7, 8))
 _REBA = ((8, 11), (11, 16))
@@ -55,58 +66,81 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mass", type=float, metavar="KG", help="mass of the operator, for --loads"
     )
+    parser.add_argument(
+        "--body",
+        metavar="ID",
+        help="person whose loads are shown, for a bag with several (default: the most frequent)",
+    )
     add_option(parser, "--sex", _PARAMETERS["sex"], "tables of inertia and strength for --loads")
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
-    """Mass and sex if the loads are to be computed, otherwise nothing.
+    """The person if given, and mass and sex if the loads are to be computed.
 
     Raises:
         PallasError: an option is invalid.
     """
+    person = {} if args.body is None else {"body": str(args.body)}
     if not args.loads:
         if args.mass is not None or args.sex != _PARAMETERS["sex"].default:
             raise PallasError("--mass and --sex apply to the loads: add --loads")
-        return {}
+        return person
     if args.mass is None:
         raise PallasError("--loads: give the mass of the operator as well, for example --mass 75")
-    return {"mass": check_mass(args.mass), "sex": args.sex}
+    return {"mass": check_mass(args.mass), "sex": args.sex, **person}
 
 
 def section(bag: Bag, options: Mapping[str, Any], progress: Progress) -> Section | None:
     """Write the section; None if the bag has no loads and none are to be computed.
 
     Raises:
-        PallasError: the loads are to be computed, but the extra [robot] is not installed.
+        PallasError: there is no such person, or the loads are to be computed, but the extra [robot]
+            is not installed.
     """
-    tally = Tally()
-    damaged = 0
-    for instant in recorded(bag):
-        if instant is None:
-            damaged += 1
-        else:
-            tally.add(instant)
-    lost = f"{damaged} damaged messages on {TOPIC_BODY_LOAD} were skipped." if damaged else ""
-    if tally.known_s or tally.unknown_s:
-        source = f"Recorded from {TOPIC_BODY_LOAD}. {lost}".strip()
-        return _section(tally, source, _inferred(bag))
-    if not options:
-        return Section(_page(_warning(lost))) if damaged else None
+    body_id = str(options.get("body", ""))
+    found = _recorded(bag, body_id)
+    if found is not None:
+        return found
+    if "mass" not in options:
+        return None
     present = (topic for topic in BODY_TOPICS if topic in bag.topics and bag.topics[topic].count)
     topic = max(present, key=BODY_TOPICS.index, default="")
-    if not topic:
+    people = count_people(bag, topic) if topic else {}
+    if not people:
         return Section(_page(_warning("There are no bodies in this bag, so no loads.")))
-    count = bag.topics[topic].count
-    for done, found in enumerate(computed(bag, topic, _settings(options))):
+    chosen, others = select_person(f"{bag.path}: {topic}", people, body_id)
+    tally = Tally()
+    for done, instant in enumerate(computed(bag, topic, _settings(options), chosen)):
         if done % _PROGRESS_EVERY == 0:
-            progress(min(done, count), count)
-        if found is not None:
-            tally.add(found)
+            progress(min(done, people[chosen]), people[chosen])
+        if instant is not None:
+            tally.add(instant)
     source = (
         f"Computed from {topic} for a mass of {options['mass']:g} kg, with nothing carried and no"
         " support besides the feet."
     )
-    return _section(tally, source, _inferred(bag, topic))
+    return _section(tally, source, _inferred(bag, topic), others)
+
+
+def _recorded(bag: Bag, body_id: str) -> Section | None:
+    """The section of recorded loads; None if there are none, not even damaged ones."""
+    tallies: dict[str, Tally] = {}
+    counts: Counter[str] = Counter()
+    damaged = 0
+    for instant in recorded(bag):
+        if instant is None:
+            damaged += 1
+            continue
+        counts[instant.body_id] += 1
+        if instant.body_id in tallies or len(tallies) < _MOST_PEOPLE:
+            tallies.setdefault(instant.body_id, Tally()).add(instant)
+    lost = f"{damaged} damaged messages on {TOPIC_BODY_LOAD} were skipped." if damaged else ""
+    if not counts:
+        return Section(_page(_warning(lost))) if damaged else None
+    where = f"{bag.path}: {TOPIC_BODY_LOAD}"
+    chosen, others = select_person(where, {name: counts[name] for name in tallies}, body_id)
+    source = f"Recorded from {TOPIC_BODY_LOAD}. {lost}".strip()
+    return _section(tallies[chosen], source, _inferred(bag), others)
 
 
 def _settings(options: Mapping[str, Any]) -> "LiveSettings":
@@ -126,10 +160,12 @@ def _inferred(bag: Bag, *computed_from: str) -> str:
     return _INFERRED if imus and not others else ""
 
 
-def _section(tally: Tally, source: str, inferred: str) -> Section:
+def _section(tally: Tally, source: str, inferred: str, others: str) -> Section:
+    """The section of one person; ``others`` is a sentence about further people, or empty."""
+    people = _warning(f"{others}.") if others else ""
     if not tally.known_s:
         why = tally.remark or "too few bodies in succession"
-        return Section(_page(f"<p>{source}</p>", _warning(f"No load is known: {why}.")))
+        return Section(_page(f"<p>{source}</p>", people, _warning(f"No load is known: {why}.")))
     summary = tally.summary()
     notes = _notes(tally)
     times, shares = tally.curve.arrays()
@@ -140,12 +176,14 @@ def _section(tally: Tally, source: str, inferred: str) -> Section:
     items = "".join(f"<li>{escape(note)}</li>" for note in (*limits_of(summary), *notes))
     html = _page(
         f"<p>{source}</p>",
+        people,
         _warning(inferred) if inferred else "",
         f'<div style="max-width:760px"><p><b>Share of strength</b>, dashed: {dashed}</p>{plot}'
         f"</div>{_load_table(tally)}<p></p>{_posture_table(tally)}<ul>{items}</ul>",
         f"<p>{_SHARES_OF}</p>",
     )
-    return Section(html, _figures(tally), (*sentences(summary), *notes, MEDICAL))
+    lines = (*((others,) if others else ()), *sentences(summary), *notes, MEDICAL)
+    return Section(html, _figures(tally), lines)
 
 
 def _notes(tally: Tally) -> list[str]:

@@ -3,7 +3,8 @@
 Sessions may have any length: figures are accumulated one instant at a time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ _BRIDGED_S = 0.1
 _RATE_FROM = 300
 """Number of bodies from which their rate is determined."""
 _MOST_PEOPLE = 8
+_MOST_NAMED = 5
 _LONGEST_REMARK = 200
 _NEAR_RATE = 0.1
 """Relative deviation from 60 Hz within which bodies are used as they are, as in the node."""
@@ -70,6 +72,7 @@ class Instant:
         standing: whether the body has support.
         residual: unexplained force, as a share of body weight.
         remark: why the loads are unknown, or empty.
+        body_id: the person.
     """
 
     time: float
@@ -81,6 +84,7 @@ class Instant:
     standing: bool = True
     residual: float = float("nan")
     remark: str = ""
+    body_id: str = ""
 
     @property
     def known(self) -> bool:
@@ -194,6 +198,7 @@ def _from_message(message: Any, time: float) -> Instant:
         standing=bool(message.standing),
         residual=residual,
         remark=readable(str(message.remark)[:_LONGEST_REMARK]),
+        body_id=str(message.body_id),
     )
 
 
@@ -208,11 +213,46 @@ def _plausible(values: F64) -> F64:
     return np.where(np.abs(values) <= _LARGEST, values, np.nan)
 
 
-def computed(bag: Bag, topic: str, settings: "LiveSettings") -> Iterator[Instant | None]:
+def count_people(bag: Bag, topic: str) -> Counter[str]:
+    """Count the bodies of each person on ``topic``, by id."""
+    return Counter(body.body_id for _, body in read_bodies(bag, topic))
+
+
+def select_person(where: str, counts: Mapping[str, int], body_id: str = "") -> tuple[str, str]:
+    """Select one of the people in a recording.
+
+    Args:
+        where: name of the recording, for the message.
+        counts: number of messages of each person, at least one.
+        body_id: the person; empty: the one with the most messages.
+
+    Returns:
+        The id, and a sentence about the other people, empty without any.
+
+    Raises:
+        PallasError: there is no person ``body_id``.
+    """
+    by_count = sorted(counts, key=lambda name: -counts[name])
+    chosen = body_id or by_count[0]
+    names = ", ".join(readable(name) for name in by_count[:_MOST_NAMED])
+    names += ", ..." if len(by_count) > _MOST_NAMED else ""
+    if chosen not in counts:
+        raise PallasError(f"{where}: no body '{readable(body_id)}'; it contains {names}")
+    if len(counts) == 1:
+        return chosen, ""
+    return chosen, (
+        f"{len(counts)} people were recorded ({names}): these are the loads of {readable(chosen)};"
+        " choose another with --body"
+    )
+
+
+def computed(
+    bag: Bag, topic: str, settings: "LiveSettings", body_id: str = ""
+) -> Iterator[Instant | None]:
     """Yield the loads that the node `dynamics` would publish for the bodies of ``topic``.
 
     Bodies of another rate than 60 Hz are interpolated. Yields None for bodies without a result, so
-    that the caller can show progress.
+    that the caller can show progress. With ``body_id``, the bodies of others are left out.
 
     Raises:
         PallasError: the settings are invalid.
@@ -220,7 +260,7 @@ def computed(bag: Bag, topic: str, settings: "LiveSettings") -> Iterator[Instant
     from hpstm_ros.dynamics.live import LiveDynamics
 
     live = LiveDynamics(settings)
-    for received, body in at_model_rate(bag, topic):
+    for received, body in at_model_rate(bag, topic, body_id):
         after_stamp = received - body.stamp - bag.first
         try:
             forces = live.push(body)
@@ -252,15 +292,22 @@ def _instant(forces: "LiveForces", after_stamp: int) -> Instant:
     )
 
 
-def at_model_rate(bag: Bag, topic: str) -> Iterator[tuple[int, BodyFrame]]:
-    """Yield receive time (ns) and body, at 60 Hz."""
+def at_model_rate(bag: Bag, topic: str, body_id: str = "") -> Iterator[tuple[int, BodyFrame]]:
+    """Yield receive time (ns) and body, at 60 Hz, of everyone or of ``body_id``."""
     stamps: dict[str, list[int]] = {}
-    for _, body in islice(read_bodies(bag, topic), _RATE_FROM):
+    for _, body in islice(_bodies_of(bag, topic, body_id), _RATE_FROM):
         stamps.setdefault(body.body_id, []).append(body.stamp)
     steps = np.diff(max(stamps.values(), key=len)) if stamps else np.zeros(0)
-    bodies = read_bodies(bag, topic)
+    bodies = _bodies_of(bag, topic, body_id)
     near = not len(steps) or abs(float(np.median(steps)) / _PERIOD_NS - 1) <= _NEAR_RATE
     return bodies if near else evenly(bodies)
+
+
+def _bodies_of(bag: Bag, topic: str, body_id: str) -> Iterator[tuple[int, BodyFrame]]:
+    """Yield receive time (ns) and body of one person; of everyone if ``body_id`` is empty."""
+    for received, body in read_bodies(bag, topic):
+        if not body_id or body.body_id == body_id:
+            yield received, body
 
 
 def evenly(bodies: Iterable[tuple[int, BodyFrame]]) -> Iterator[tuple[int, BodyFrame]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -185,22 +185,34 @@ class Limits:
     Attributes:
         seconds: shortest and longest duration, s.
         hands: whether it takes hand targets.
+        start: s, by which a start of at least `SHORTEST_START_S` shortens the longest duration.
     """
 
     seconds: tuple[float, float] = SECONDS
     hands: bool = True
+    start: float = 0.0
 
 
+_TOKENS = Limits((SECONDS[0], 10.0), hands=False, start=1.1)  # 32 frames, rounded up
 _LIMITS = {
     "latent": Limits((1.0, 10.0), hands=False),
-    "tokens": Limits((SECONDS[0], 10.0), hands=False),
-    "tokens_original": Limits((SECONDS[0], 10.0), hands=False),
+    "tokens": _TOKENS,
+    "tokens_original": _TOKENS,
 }
+SHORTEST_START_S = 1.0
+"""s, a shorter start is not continued by the generators that it would shorten."""
 
 
-def limits(model: str) -> Limits:
-    """Requests that the generator called ``model`` accepts, known without loading it."""
-    return _LIMITS.get(model, Limits())
+def limits(model: str, start: Motion | None = None) -> Limits:
+    """Requests that the generator called ``model`` accepts, known without loading it.
+
+    ``start`` is that of the request: the generator may need a part of its window for it.
+    """
+    found = _LIMITS.get(model, Limits())
+    if start is None or len(start) < SHORTEST_START_S * start.fps:
+        return found
+    shortest, longest = found.seconds
+    return replace(found, seconds=(shortest, longest - found.start))
 
 
 DEFAULT = "latent"
@@ -224,8 +236,10 @@ def check_limits(request: Request, model: str) -> None:
     Raises:
         PallasError: the generator does not accept the request.
     """
-    allowed = limits(model)
-    _within(f"duration for the generator '{model[:40]}'", request.seconds, allowed.seconds, "s")
+    allowed = limits(model, request.start)
+    after = " after a start" if allowed != limits(model) else ""
+    what = f"duration for the generator '{model[:40]}'{after}"
+    _within(what, request.seconds, allowed.seconds, "s")
     if request.hands and not allowed.hands:
         raise PallasError(
             f"the generator '{model[:40]}' takes no hand targets: leave them out, or use the flow"

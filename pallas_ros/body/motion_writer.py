@@ -47,10 +47,15 @@ class MotionWriter:
         first, last: ns, timestamps of the first and the last body.
     """
 
-    def __init__(self, path: str | Path, fps: float) -> None:
-        """Set the output file; its columns are buffered in a folder next to it."""
+    def __init__(self, path: str | Path, fps: float, options: str = "") -> None:
+        """Set the output file; its columns are buffered in a folder next to it.
+
+        ``options`` are those with which the motion is made, kept as the array ``options`` unless
+        empty.
+        """
         self._path = Path(path)
         self._fps = fps
+        self._options = options
         self.frames = self.left_out = 0
         self.first = self.last = 0
         self._block = np.zeros(_BLOCK, _ROW)
@@ -135,6 +140,8 @@ class MotionWriter:
                 "fps": np.array(float(self._fps)),
                 "joint_names": np.array(JOINTS),
             }
+            if self._options:
+                constants["options"] = np.array(self._options)
             for name, value in constants.items():
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as file:
                     npy.write_array(file, value, allow_pickle=False)

@@ -21,7 +21,7 @@ from pallas_ros.body.resources import expanded
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.imu.calibration import Calibration
-from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.driver import ImuDriver, check_baud_rate
 from pallas_ros.imu.guided import GuidedCalibrator
 from pallas_ros.imu.intake import Intake
 from pallas_ros.imu.motions import calibration_motion, demo_motion
@@ -150,8 +150,7 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(
             "no sensors given: give --ports (four, or auto), --from a recording, or --simulate"
         )
-    if args.baud and not 300 <= args.baud <= 4_000_000:
-        raise PallasError(f"--baud {args.baud}: give 300 to 4000000")
+    check_baud_rate("--baud", args.baud)
     if not 0.5 <= args.still <= 10 or not 0 < args.timeout <= 86400 or args.seed < 0:
         raise PallasError(
             f"--still {args.still:g} --timeout {args.timeout:g} --seed {args.seed}: give 0.5 to"

@@ -1,6 +1,7 @@
 """`pallas process`: convert an IMU recording to a motion file with the live pipeline."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,9 @@ from pallas_ros.archive import Workers, find_recordings, is_bag_folder, is_newer
 from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion_writer import MotionWriter
-from pallas_ros.body.names import EXTRA_SITES, MODEL_RATE_HZ
+from pallas_ros.body.names import EXTRA_SITES, MODEL_RATE_HZ, SITES, TOPIC_IMU
 from pallas_ros.body.resources import expanded, resource
-from pallas_ros.files.npz import array_names
+from pallas_ros.files.npz import array_names, load_npz
 from pallas_ros.files.overwriting import check_outputs
 from pallas_ros.files.parameters import add_option, described
 from pallas_ros.imu.logger_folder import is_logger_folder
@@ -139,6 +140,12 @@ class Conversion:
         """Name used in messages."""
         return str(self.input)
 
+    def options(self) -> str:
+        """The options that determine the motion, as text that the motion file keeps."""
+        how = replace(self.settings, backend="", threads=0)  # agree to rounding
+        chosen = (self.as_is, self.from_samples, self.extra_sites)
+        return json.dumps([vars(how), dict(self.topics), *chosen], sort_keys=True)
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -173,6 +180,8 @@ def run(args: argparse.Namespace) -> int:
         tuple(args.extra_sites),
     )
     recordings = recordings_of(one.input)
+    if one.input.is_dir() and not recordings:
+        _check_single(one.input)
     if recordings:
         return _convert_all(one, recordings, workers, args.again)
     if one.output.suffix != ".npz":
@@ -195,9 +204,22 @@ def recordings_of(path: Path) -> list[Path]:
         return []  # the message for a single recording says what is missing
 
 
+def _check_single(folder: Path) -> None:
+    """Check that a folder that does not contain several recordings is a single one.
+
+    Raises:
+        PallasError: it contains nothing that can be processed.
+    """
+    if not (is_logger_folder(folder) or is_bag_folder(folder) or any(folder.glob("*.bag"))):
+        raise PallasError(
+            f"{folder}: contains no recording: give an IMU recording (.npz), a bag, a folder of a"
+            " logger's CSV files, or a folder with some of these"
+        )
+
+
 def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, again: bool) -> int:
-    """Convert each recording into ``OUT``; skip those with a motion newer than the recording, the
-    calibration and the model.
+    """Convert each recording into ``OUT``; skip those with a motion that was made with the same
+    options and is newer than the recording, the calibration and the model.
     """
     if one.output.suffix == ".npz":
         raise PallasError(
@@ -209,7 +231,7 @@ def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, 
     used = [resource(one.settings.model)]
     if one.settings.calibration:
         used.append(expanded(one.settings.calibration))
-    left = [job for job in jobs if again or not is_newer(job.output, job.input, used)]
+    left = [job for job in jobs if again or not is_done(job, used)]
     failed = 0
     for outcome in run_tasks(left, convert, workers, "process"):
         if outcome.result is None:
@@ -248,6 +270,19 @@ def _jobs(one: Conversion, recordings: Sequence[Path]) -> list[Conversion]:
     return [replace(one, input=path, output=output) for output, path in sources.items()]
 
 
+def is_done(job: Conversion, used: Sequence[Path] = ()) -> bool:
+    """Whether the motion exists, was made with the same options, and is newer than the recording
+    and the files ``used``.
+    """
+    if not is_newer(job.output, job.input, used):
+        return False
+    try:
+        kept = load_npz(job.output, "motion file", only={"options"}).get("options")
+    except PallasError:
+        return False
+    return kept is not None and str(kept) == job.options()
+
+
 def _is_motion(path: Path) -> bool:
     try:
         return {"fps", "positions"} <= set(array_names(path, "motion file"))
@@ -261,6 +296,12 @@ def output_name(place: Path) -> Path:
     return place.with_name(f"{name}.npz")
 
 
+def _other_topics(given: Mapping[str, str]) -> list[str]:
+    """Return the required sites of a bag that are given another topic than that of the graph."""
+    of_graph = {site: TOPIC_IMU.format(site=site) for site in SITES}
+    return [site for site, topic in of_graph.items() if given.get(site, topic) != topic]
+
+
 def convert(one: Conversion) -> Converted:
     """Read, estimate and write one recording.
 
@@ -270,8 +311,9 @@ def convert(one: Conversion) -> Converted:
     source = open_source(one.input, one.topics, one.as_is, one.extra_sites)
     settings = replace(one.settings, extra_sites=source.extra_sites)
     begun = time.perf_counter()
-    found = process(source, settings, one.from_samples)
-    with MotionWriter(one.output, MODEL_RATE_HZ) as motion:
+    other = _other_topics(one.topics) if source.frames is not None else []
+    found = process(source, settings, one.from_samples or bool(other))
+    with MotionWriter(one.output, MODEL_RATE_HZ, one.options()) as motion:
         for body in tqdm(
             found,
             total=round(source.duration_s * MODEL_RATE_HZ),
@@ -287,6 +329,11 @@ def convert(one: Conversion) -> Converted:
     took = time.perf_counter() - begun
     seconds = (motion.last - motion.first) * 1e-9
     remarks = [*source.refused, *source.warnings]
+    if other and not one.from_samples:
+        remarks.append(
+            f"--topics gives {', '.join(other)} another topic than the live run had, so the bodies"
+            " come from the samples, not from the recorded frames"
+        )
     if damage := source.damage():
         remarks.insert(0, f"{one.input}: {damage}; intact messages were used")
     if source.lost:

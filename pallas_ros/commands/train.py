@@ -3,6 +3,7 @@
 import argparse
 
 from pallas_ros.commands import tasks
+from pallas_ros.files.overwriting import check_released
 
 HELP = "Train a model from motion data."
 EXAMPLE = """\
@@ -17,5 +18,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train."""
+    """Train.
+
+    Raises:
+        PallasError: ``--out`` is the folder of the released models, or as the training raises.
+    """
+    check_released([getattr(args, "out", None)])
     return tasks.run(args)

@@ -1,10 +1,11 @@
-"""Refuse to write an output over a command's own input."""
+"""Refuse to write an output over a command's own input, or over a released model."""
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pallas_ros.core.errors import PallasError
+from pallas_ros.core.resources import share
 
 Name = str | Path | None
 File = tuple[int, int]
@@ -24,6 +25,31 @@ def check_outputs(outputs: Iterable[Name], inputs: Iterable[Name]) -> None:
         if output is not None and read.intersection(_overwritten(Path(output))):
             raise PallasError(
                 f"{output}: is an input of this command and would be overwritten; give another name"
+            )
+
+
+def check_released(outputs: Iterable[Name]) -> None:
+    """Reject an output that is a file of the released models, or their folder, also through links.
+
+    None is ignored.
+
+    Raises:
+        PallasError: an output belongs to the released models.
+    """
+    models = share() / "models"
+    folder = _file(models)
+    released = {_file(path) for path in models.rglob("*")} - {None}
+    for output in outputs:
+        file = None if output is None else _file(output)
+        if file is not None and file == folder:
+            raise PallasError(
+                f"{output}: is the folder of the released models, which would be overwritten; give"
+                " another folder"
+            )
+        if file in released:
+            raise PallasError(
+                f"{output}: is a released file and would be overwritten; give another name, or"
+                " remove it"
             )
 
 

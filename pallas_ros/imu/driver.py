@@ -19,7 +19,21 @@ from pallas_ros.imu.protocols import protocol
 from pallas_ros.imu.reader import ReaderStats, SerialReader
 from pallas_ros.imu.sample import ImuSample
 
+BAUD_RATES = (300, 4_000_000)
+"""Lowest and highest baud rate."""
 _LOOK_S = 0.05
+
+
+def check_baud_rate(name: str, rate: int) -> int:
+    """Check and return a baud rate; ``name`` is the option or parameter that gives it.
+
+    Raises:
+        PallasError: it is neither 0 nor within `BAUD_RATES`.
+    """
+    low, high = BAUD_RATES
+    if rate and not low <= rate <= high:
+        raise PallasError(f"{name} {rate}: give {low} to {high}, or 0 for the protocol's")
+    return rate
 
 
 class ImuDriver:
@@ -44,7 +58,7 @@ class ImuDriver:
                 ``["auto"]`` to assign them by shaking.
             protocols: one for all, or one for each site.
             on_sample: takes the samples.
-            baud_rate: 0 for the protocol's default.
+            baud_rate: of `BAUD_RATES`, or 0 for the protocol's default.
             clock: host clock, ns.
             orientation: one of `orientation.MODES`.
             read_interval_s: see `SerialReader`.
@@ -52,7 +66,7 @@ class ImuDriver:
             sites: the worn sites, required and optional.
 
         Raises:
-            PallasError: the ports or protocols are inconsistent.
+            PallasError: the ports or protocols are inconsistent, or the baud rate is out of range.
         """
         self.sites = worn_sites(tuple(sites))
         self.auto = list(ports) == [serial_ports.AUTO]
@@ -81,7 +95,7 @@ class ImuDriver:
             raise PallasError("two sites have the same port: give each sensor its own")
         self._options: dict[str, Any] = {
             "common": CommonField(),
-            "baud_rate": baud_rate or None,
+            "baud_rate": check_baud_rate("baud_rate", baud_rate) or None,
             "clock": clock,
             "orientation": orientation,
             "least_interval_s": read_interval_s,

@@ -9,8 +9,7 @@ the ``ximu3`` package; Movella, "Xsens DOT User Manual", section on recorded dat
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,9 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.rotations import Array
 from pallas_ros.files.opening import read_text
-from pallas_ros.imu.logger_sites import sensors_of
+from pallas_ros.imu.logger_sites import csv_files, sensors_of
+from pallas_ros.imu.logger_times import WRAPPING, over_midnight, seconds, time_of_day
+from pallas_ros.imu.recording import LATEST_STAMP_S
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 
 MAX_FILE_BYTES = 512 << 20
@@ -30,7 +31,6 @@ _HEADER_WITHIN = 40
 _LONGEST_GAP_S = 0.2
 """s, maximum gap for interpolating orientation and angular velocity, as in the synchroniser."""
 
-_SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _FORCES = {
     "g": GRAVITY,
     "mg": GRAVITY / 1000,
@@ -59,11 +59,6 @@ _QUANTITIES = (
     ("quaternion", re.compile(r"^q|^orientation|^[wxyz]$")),
 )
 _TIME = re.compile(r"^[% ]*(chip )?(time|timestamp|t|stamp|sampletimefine|elapsed.*|.*\btime)$")
-_TIME_OF_DAY = re.compile(
-    r"(?:(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})[ T]+)?(\d{1,2}):(\d{2}):(\d{2})(?:[.,:](\d{1,9}))?Z?"
-)
-_DAY_S = 86400
-_EPOCH = date(1970, 1, 1).toordinal()
 _ROS = re.compile(r"(?:^|[./])(linear_acceleration|angular_velocity|orientation)[./]([xyzw])$")
 """Columns of sensor_msgs/Imu, as written by ``rostopic echo -p`` and PlotJuggler."""
 _OF_ROS = {
@@ -84,9 +79,7 @@ class _Sensor:
 
 def is_logger_folder(path: Path) -> bool:
     """Whether there are CSV files in the folder, or one folder below."""
-    return path.is_dir() and any(
-        True for pattern in ("*.csv", "*/*.csv") for _ in path.glob(pattern)
-    )
+    return path.is_dir() and any(csv_files(path, depth) for depth in (0, 1))
 
 
 def read_logger_folder(
@@ -109,6 +102,9 @@ def read_logger_folder(
     for site, files in where.items():
         samples += [(site, sample) for sample in _samples(_read(files), files[0])]
     samples.sort(key=lambda entry: entry[1].stamp)
+    early = 1 - samples[0][1].stamp
+    if early > 0:  # times relative to an event may be negative, stamps may not
+        samples = [(site, replace(s, stamp=s.stamp + early)) for site, s in samples]
     return samples, (samples[-1][1].stamp - samples[0][1].stamp) * 1e-9
 
 
@@ -156,7 +152,7 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
     for index, name in enumerate(names):
         words, unit = _name_and_unit(name if len(name) <= _LONGEST_NAME else "")
         if time is None and _TIME.match(words):
-            time = index, unit or ("us" if words == "sampletimefine" else "")
+            time = index, WRAPPING if words == "sampletimefine" else unit
             continue
         ros = _ROS.search(name.lower())
         if ros:
@@ -177,7 +173,7 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
     if time is None:
         raise PallasError(f"{file}: no time column; it has {', '.join(names)[:200]}")
     rows, clock = _rows(file, lines[start + 1 :], delimiter, len(names), time[0])
-    stamp = clock if clock is not None else _seconds(file, rows[:, time[0]], time[1])
+    stamp = clock if clock is not None else seconds(file, rows[:, time[0]], time[1])
     out = {}
     for quantity, axes in complete.items():
         order = "xyzw" if quantity == "quaternion" else "xyz"
@@ -198,32 +194,24 @@ def _rows(
 
     If the column ``time`` contains times of day, also return them in s.
     """
-    decimal = delimiter == ";"
-    texts = [row[:columns] for row in csv.reader(lines, delimiter=delimiter) if len(row) >= columns]
+    decimal = delimiter != ","
+    split = (_fields(line, delimiter) for line in lines)
+    texts = [row[:columns] for row in split if len(row) >= columns]
     if len(texts) < 2:
         raise PallasError(f"{file}: fewer than two rows of numbers")
     rows = [[_number(text.replace(",", ".") if decimal else text) for text in row] for row in texts]
-    clock = np.array([_time_of_day(row[time]) for row in texts])
-    known = np.isfinite(clock)
-    if not known.any():
+    clock = np.array([time_of_day(row[time]) for row in texts])
+    if not np.isfinite(clock).any():
         return np.array(rows, dtype=np.float64), None
-    past_midnight = np.cumsum(np.diff(clock[known], prepend=clock[known][0]) < -_DAY_S / 2)
-    clock[known] += _DAY_S * past_midnight
-    return np.array(rows, dtype=np.float64), clock
+    return np.array(rows, dtype=np.float64), over_midnight(clock)
 
 
-def _time_of_day(text: str) -> float:
-    """Return a time of day in s, from 1970 if there is a date; NaN if it is none."""
-    match = _TIME_OF_DAY.fullmatch(text.strip())
-    if match is None:
-        return float("nan")
-    year, month, day, hours, minutes, seconds, part = match.groups()
+def _fields(line: str, delimiter: str) -> list[str]:
+    """Return the fields of a line, of which an unclosed quote damages no other; [] if too long."""
     try:
-        days = 0 if year is None else date(int(year), int(month), int(day)).toordinal() - _EPOCH
-    except ValueError:
-        return float("nan")
-    whole = days * _DAY_S + int(hours) * 3600 + int(minutes) * 60 + int(seconds)
-    return whole + (0.0 if part is None else int(part) / 10 ** len(part))
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
 def _split(line: str) -> tuple[str, list[str]]:
@@ -271,27 +259,6 @@ def _quantity(words: str, stem: str) -> str:
     return ""
 
 
-def _seconds(file: Path, stamp: Array, unit: str) -> Array:
-    """Return timestamps in s; without a unit in the header, inferred from the sample rate."""
-    if unit:
-        if unit not in _SECONDS:
-            raise PallasError(f"{file}: time in '{unit}': give {', '.join(_SECONDS)}")
-        return stamp * _SECONDS[unit]
-    known = stamp[np.isfinite(stamp)]
-    if len(known) < 2:
-        raise PallasError(
-            f"{file}: the time column has neither numbers nor times such as 10:15:00.5"
-        )
-    step = float(np.median(np.diff(known)))
-    fits = [scale for scale in (1.0, 1e-3, 1e-6, 1e-9) if 1e-3 <= step * scale <= 0.1]
-    if len(fits) != 1:
-        raise PallasError(
-            f"{file}: the time column has no unit, and its steps of {step:.4g} do not determine"
-            " one: name it 'time (s)'"
-        )
-    return stamp * fits[0]
-
-
 def _scale(file: Path, quantity: str, unit: str, values: Array) -> float | None:
     """Return the factor to SI units; None if the values are to be skipped.
 
@@ -317,8 +284,8 @@ def _scale(file: Path, quantity: str, unit: str, values: Array) -> float | None:
     )
 
 
-_LATEST_S = 9e9
-"""Above it, nanoseconds overflow 64 bits."""
+_LATE_S = 5.0
+"""s, longest step back of the times: a logger may write a block late, or twice."""
 
 
 def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
@@ -328,19 +295,26 @@ def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
     """
     time = sensor.time["force"]
     force = sensor.value["force"]
+    back = np.diff(time)
+    if back.min() < -_LATE_S:
+        k = int(back.argmin())
+        raise PallasError(
+            f"{file}: its times go back by {-back[k]:.3g} s after {time[k]:.10g} s, as in a second"
+            " recording or a damaged row: cut or repair the file there"
+        )
     rising = np.concatenate(([True], np.diff(time) > 0))
     time = time[rising]
     force = force[rising]
     if len(time) < 2:
         raise PallasError(f"{file}: its times do not advance")
-    if not np.abs(time).max() < _LATEST_S:
+    if not np.abs(time).max() < LATEST_STAMP_S:
         raise PallasError(f"{file}: a time of {np.abs(time).max():.3g} s; repair or cut the file")
     rate = _interpolated(sensor, "rate", time)
     magnetic = _interpolated(sensor, "field", time)
     orientation = _interpolated(sensor, "quaternion", time)
     for k, (at, f) in enumerate(zip(time.tolist(), force)):
         yield ImuSample(
-            max(round(at * 1e9), 0) + 1,
+            round(at * 1e9) + 1,
             None if orientation is None or np.isnan(orientation[k, 0]) else orientation[k],
             f,
             None if rate is None or np.isnan(rate[k, 0]) else rate[k],

@@ -11,6 +11,15 @@ from pallas_ros.imu.recording import ALL
 from pallas_ros.imu.sites import SITE_NAMES
 
 
+def csv_files(path: Path, depth: int) -> list[Path]:
+    """Return the CSV files in the folder (``depth`` 0) or in the folders below it (1), sorted.
+
+    Memory cards have names such as ``IMU.CSV``, and hidden files of the computers they were in.
+    """
+    found = path.glob(f"{'*/' * depth}*.[cC][sS][vV]")
+    return sorted(file for file in found if not file.name.startswith("."))
+
+
 def sensors_of(
     path: Path, worn: Mapping[str, str], extra_sites: Sequence[str]
 ) -> dict[str, list[Path]]:
@@ -25,9 +34,9 @@ def sensors_of(
         PallasError: a site is unknown, or has no sensor or several.
     """
     there: dict[str, list[Path]] = {}
-    for file in sorted(path.glob("*/*.csv")):
+    for file in csv_files(path, 1):
         there.setdefault(file.parent.name, []).append(file)
-    for file in sorted(path.glob("*.csv")):
+    for file in csv_files(path, 0):
         there[file.stem] = [file]
     sites = _sites(list(there), worn, extra_sites)
     found: dict[str, list[Path]] = {}

@@ -26,8 +26,10 @@ LEAD_IN_S = 3.0
 can calibrate.
 """
 
-LATEST_STAMP_S = 1e10
-"""Timestamps are seconds of any clock; the maximum is the year 2286 since 1970."""
+LATEST_STAMP_S = 9e9
+"""Timestamps are seconds of any clock; later ones, after the year 2255, do not fit into 64 bits as
+nanoseconds.
+"""
 LONGEST_S = 7 * 86400.0
 RATES_HZ = (5.0, 2000.0)
 """Accepted rates; 30 to 400 Hz give good bodies."""

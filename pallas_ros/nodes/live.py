@@ -71,6 +71,7 @@ class Live:
         self._arrivals: deque[int] = deque(maxlen=DEPTH)
         self._before = TOPIC_PALLAS_BODY
         self._trajectory = ""
+        self._person = ""
         self._next_search = 0.0
         self.description = ""
 
@@ -87,7 +88,8 @@ class Live:
                 self._last[topic] = newest
         for topic in _BODIES & taken.keys():
             records = _decoded(came, topic)
-            self._last[topic] = operators_record(records, self._last.get(TOPIC_SUPERVISOR))
+            status = self._last.get(TOPIC_SUPERVISOR)
+            self._last[topic] = operators_record(records, status, self._person)
         if TOPIC_ROBOT_DESCRIPTION in taken:
             self.description = str(self._last[TOPIC_ROBOT_DESCRIPTION].data)
         before = next((topic for topic in _BEFORE if topic in taken), "")
@@ -95,6 +97,7 @@ class Live:
         body = self._body(drawn) if drawn else None
         if body is None:
             return None
+        self._person = body.body_id
         raw = self._body(before) if before and before != drawn else None
         others = [
             self._last.get(topic)

@@ -14,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.subscription import Subscription
 
 from pallas_ros.bags import BagMessage, BagWriter, Qos
+from pallas_ros.bags.types import message_definition
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import ALL_SITES, TOPIC_IMU
 from pallas_ros.graph.measurement import LOST
@@ -59,6 +60,8 @@ class Taps:
         self._numbers: dict[tuple[str, bytes], int] = {}
         self._lost: Counter[str] = Counter()
         self._newest: dict[str, int] = {}
+        self.mixed: dict[str, tuple[str, ...]] = {}
+        """Topics whose publishers have several types, with these, as last discovered."""
 
     @property
     def lost(self) -> int:
@@ -84,18 +87,21 @@ class Taps:
     def discover(self) -> dict[str, str]:
         """Return the published topics with their type.
 
-        Skips topics with more than one type and hidden topics, which actions use. The type of an
-        open topic is that of its publishers, which may differ from that of the subscription.
+        Skips hidden topics, which actions use, and topics whose publishers have several types
+        (`mixed`). Subscriptions, also one's own, may have another type than the publishers.
         """
         found = {}
+        self.mixed = {}
         for name, types in self._node.get_topic_names_and_types():
             if "/_" in name or not self._node.count_publishers(name):
                 continue
-            if len(types) > 1 and name in self._open:
+            if len(types) > 1:
                 publishers = self._node.get_publishers_info_by_topic(name)
-                types = list({info.topic_type for info in publishers})
+                types = sorted({info.topic_type for info in publishers})
             if len(types) == 1:
                 found[name] = types[0]
+            elif types:
+                self.mixed[name] = tuple(types)
         return found
 
     def type_of(self, topic: str) -> str:
@@ -198,6 +204,11 @@ class RecorderNode(PallasNode):
         self._taps: Taps | None = None
         self._bag: BagWriter | None = None
         self._refused: set[str] = set()
+        self._qos: dict[str, Qos] = {}
+        """Of the expected topics with another type than expected, which enter the bag with their
+        first message.
+        """
+        self._told: set[str] = set()
         super().__init__("recorder", **kwargs)
 
     @property
@@ -305,9 +316,10 @@ class RecorderNode(PallasNode):
             return
         earlier = self._taps.type_of(topic)
         try:
-            if earlier:  # the bag keeps its first type, so subscribe before
+            if earlier:  # the bag keeps its first type: that of the first message
+                message_definition(msgtype)
                 self._taps.open(topic, msgtype, qos)
-                self._bag.add_topic(topic, msgtype, qos)
+                self._qos[topic] = qos
             else:
                 self._bag.add_topic(topic, msgtype, qos)
                 self._taps.open(topic, msgtype, qos)
@@ -324,8 +336,28 @@ class RecorderNode(PallasNode):
             # an expected topic is in the bag once it has a sample, others as soon as they are open
             silent = topic in EXPECTED and topic not in self._bag.topics
             known = self._taps.type_of(topic)
-            if topic not in self._refused and (not known or (silent and msgtype != known)):
+            if topic in self._refused:
+                continue
+            if not known or (silent and msgtype != known):
                 self._open(topic, msgtype, self._taps.offered(topic))
+            elif msgtype != known:
+                self._tell(
+                    f"{topic} is recorded as {known}, but is now published as {msgtype}, which is"
+                    " not recorded: start another recording"
+                )
+        for topic, types in self._taps.mixed.items():
+            if self._wanted(topic):
+                known = self._taps.type_of(topic)
+                self._tell(
+                    f"{topic} is published with several types ({', '.join(types)}), and recorded"
+                    f" {'as ' + known if known else 'with none of them'}: stop the others"
+                )
+
+    def _tell(self, sentence: str) -> None:
+        """Say a sentence once."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self.say(sentence)
 
     def _record(self) -> None:
         if self._taps is None or self._bag is None or self._bag.closed:
@@ -333,7 +365,8 @@ class RecorderNode(PallasNode):
         sim_now = self.now() if self.get_parameter("use_sim_time").value else 0
         try:
             for message in self._taps.take():
-                self._bag.add_topic(message.topic, message.msgtype, _SAMPLES)  # if it is the first
+                qos = self._qos.get(message.topic, _SAMPLES)
+                self._bag.add_topic(message.topic, message.msgtype, qos)  # if it is the first
                 self._bag.write(message.topic, sim_now or message.stamp, message.data)
             self._bag.flush_if_due()
         except PallasError as error:

@@ -196,9 +196,10 @@ class Pipeline:
         calibration = self.calibration
         if frame is None or calibration is None:
             raise PallasError("no bodies yet: calibrate first")
-        if frame.newest_input <= self.from_stamp:
+        if not self.from_stamp < frame.newest_input <= self._newest:
             raise PallasError(
-                "no frame since the last calibration yet: wait for the next body, then reset again"
+                "no frame since the last calibration yet, or since the clock was set back: wait for"
+                " the next body, then reset again"
             )
         seen = _seen(frame)
         turns = heading_turns(seen, site, stance)

@@ -29,7 +29,7 @@ class Person:
     """A body to draw.
 
     Attributes:
-        positions: (22, 3) m, world.
+        positions: (22, 3) m, world; joints that are not finite are left out.
         rotations: (22, 4) xyzw, world.
         at: (3,) m, added to the positions, to place people side by side.
         tint: colour of the whole body, or None for clothes and skin.
@@ -108,22 +108,25 @@ class Figure:
 
     def _person(self, canvas: Canvas, person: Person) -> None:
         positions = person.positions + np.array(person.at)
-        if not (np.isfinite(positions).all() and np.isfinite(person.rotations).all()):
-            return
         colours = (
             self._colours
             if person.tint is None
             else np.tile(np.array(person.tint, dtype=float), (len(self._colours), 1))
         )
-        canvas.capsules(
-            *human.place(self._capsules, positions, person.rotations), colours, fused=[self._trunk]
-        )
+        starts, ends, radii = human.place(self._capsules, positions, person.rotations)
+        known = np.asarray(np.isfinite(starts).all(axis=1) & np.isfinite(ends).all(axis=1))
+        if not known.any():
+            return
+        index = np.cumsum(known) - 1
+        trunk = [int(index[k]) for k in self._trunk if known[k]]
+        fused = [trunk] if trunk else []
+        canvas.capsules(starts[known], ends[known], radii[known], colours[known], fused=fused)
         if person.covariance is not None:
-            usable = np.isfinite(person.covariance).all((1, 2))
+            usable = np.isfinite(person.covariance).all((1, 2)) & np.isfinite(positions).all(axis=1)
             canvas.ellipsoids(
                 positions[usable], person.covariance[usable], 2.5003, MARK
             )  # chi-square, 3 degrees of freedom, 90 %
-        if person.label:
+        if person.label and np.isfinite(positions[0]).all():
             pixel, _ = canvas.camera.project(
                 np.array([positions[0, 0], positions[0, 1], -0.08]), canvas.size
             )

@@ -43,6 +43,8 @@ STAGES = {
 EVENTS = 500
 CHANGES = 5000
 """Maximum number of events, and of state changes of the supervisor."""
+MOST_PEOPLE = 8
+"""Maximum number of people with curves, the first ones."""
 JOINTS = 60
 """Maximum number of joints that are shown; each has a plot."""
 
@@ -75,6 +77,24 @@ class TopicFigures:
 
 
 @dataclass
+class PersonCurves:
+    """Curves of one person: number of bodies, confidence (mean, lowest, share of valid joints), and
+    height of the wrists (left, right) in m.
+    """
+
+    count: int = 0
+    confidence: Curve = field(default_factory=Curve)
+    wrists: Curve = field(default_factory=Curve)
+
+    def add(self, time: float, body: BodyFrame) -> None:
+        """Add a body at ``time`` s."""
+        self.count += 1
+        share = body.valid.mean()
+        self.confidence.add(time, (body.confidence.mean(), body.confidence.min(), share))
+        self.wrists.add(time, body.positions[_WRISTS, 2])
+
+
+@dataclass
 class Session:
     """All figures of the report; times in s from the start of the bag, ``begun`` in ns."""
 
@@ -86,8 +106,8 @@ class Session:
     latencies: dict[str, Distribution] = field(default_factory=lambda: defaultdict(Distribution))
     latency_ms: dict[str, Curve] = field(default_factory=lambda: defaultdict(Curve))
     drift: Curve = field(default_factory=Curve)
-    confidence: Curve = field(default_factory=Curve)
-    wrists: Curve = field(default_factory=Curve)
+    people: dict[str, PersonCurves] = field(default_factory=dict)
+    """Curves of each person in the drawn bodies, by id; of `MOST_PEOPLE` at most."""
     joint_names: list[str] = field(default_factory=list)
     more_joints: int = 0
     """Number of joints that are not shown."""
@@ -103,6 +123,21 @@ class Session:
     calibration: str = ""
     robot: str = ""
     damaged_messages: int = 0
+
+    @property
+    def person(self) -> str:
+        """The person with the most bodies; empty if there is none."""
+        return max(self.people, key=lambda name: self.people[name].count, default="")
+
+    @property
+    def confidence(self) -> Curve:
+        """Mean and lowest confidence, and share of valid joints, of `person`."""
+        return self.people[self.person].confidence if self.people else Curve()
+
+    @property
+    def wrists(self) -> Curve:
+        """Height of the left and the right wrist of `person`, m."""
+        return self.people[self.person].wrists if self.people else Curve()
 
     @property
     def body_topic(self) -> str:
@@ -192,9 +227,10 @@ class _Reader:
             "diagnostic_msgs/msg/DiagnosticArray": self._diagnostics,
         }
 
-    def _event(self, time: float, who: str, what: str) -> None:
-        if self._last_text.get(who, "") != what:
-            self._last_text[who] = what
+    def _event(self, time: float, who: str, what: str, key: str = "") -> None:
+        """Record ``what`` unless it is the last of ``key``, by default ``who``."""
+        if self._last_text.get(key or who, "") != what:
+            self._last_text[key or who] = what
             if len(self._session.events) < EVENTS:
                 self._session.events.append((time, f"{who}: {what or 'ok again'}"))
 
@@ -209,13 +245,13 @@ class _Reader:
             self._latency(stage, time, message.stamp - body.newest_input)
         if message.topic == TOPIC_HPSTM_BODY:
             self._pending = body.newest_input
-        self._event(time, message.topic, "; ".join(body.remarks))
+        key = f"{message.topic} {body.body_id}"
+        self._event(time, message.topic, "; ".join(body.remarks), key)
         if message.topic == self._drawn:
             self._generated(time, request_in(body.remarks))
-            self._session.confidence.add(
-                time, (body.confidence.mean(), body.confidence.min(), body.valid.mean())
-            )
-            self._session.wrists.add(time, body.positions[_WRISTS, 2])
+            people = self._session.people
+            if body.body_id in people or len(people) < MOST_PEOPLE:
+                people.setdefault(body.body_id, PersonCurves()).add(time, body)
 
     def _generated(self, time: float, request: tuple[str, str] | None) -> None:
         """Record the start of a generated motion."""

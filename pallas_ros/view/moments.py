@@ -18,6 +18,7 @@ from pallas_ros.bags import Bag, BagMessage
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import (
+    JOINTS,
     TOPIC_GENERATED_BODY,
     TOPIC_GROUND_REACTION,
     TOPIC_HPSTM_BODY,
@@ -35,6 +36,7 @@ from pallas_ros.motion_files import Overrides, read
 from pallas_ros.view.forces import Forces, forces
 
 F64 = NDArray[np.float64]
+_MOST_NAMED = 4
 _MOST_PEOPLE = 8
 """Number of newest bodies that are searched for the operator."""
 CIRCLE_90 = 2.1460
@@ -131,16 +133,29 @@ def moment(
     return shown
 
 
-def operators_record(records: Iterable[Any], status: Any) -> Any:
-    """Select the newest body of the operator that ``status`` names, otherwise the newest body.
+def unknown_joints(body: F64) -> str:
+    """Name the joints of a body (22, 7) without a finite pose, as text; empty if there is none."""
+    names = [JOINTS[joint] for joint in np.flatnonzero(~np.isfinite(body).all(axis=1))]
+    if not names:
+        return ""
+    if len(names) == len(JOINTS):
+        return "no joint is known"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"not known: {', '.join(names[:_MOST_NAMED])}{more}"
+
+
+def operators_record(records: Iterable[Any], status: Any, before: str = "") -> Any:
+    """Select the newest body of the operator that ``status`` names; without an operator, that of
+    the person ``before``; otherwise the newest body.
 
     Several people may be in view, each with separate messages.
 
     Args:
         records: body messages, newest first, at least one.
         status: ``SupervisorStatus`` message, or None.
+        before: id of the person who was shown before, or empty.
     """
-    operator = getattr(status, "operator_id", "")
+    operator = getattr(status, "operator_id", "") or before
     newest = None
     for record in islice(records, _MOST_PEOPLE):
         newest = record if newest is None else newest
@@ -212,7 +227,11 @@ BEFORE_S = 1.0
 class BagFile:
     """A bag as a recording, read a few seconds at a time, so that bags of any length open at once.
 
-    Messages older than `BEFORE_S` are not shown.
+    Messages older than `BEFORE_S` are not shown. Of several people without an operator, the one
+    shown before is shown again.
+
+    Attributes:
+        person: id of the person shown last, or to show first; empty for the newest body.
     """
 
     def __init__(self, path: Path) -> None:
@@ -261,6 +280,7 @@ class BagFile:
             self.bag.read(TOPIC_ROBOT_DESCRIPTION) if TOPIC_ROBOT_DESCRIPTION in there else iter(())
         )
         self.robot = next((str(message.data) for _, message in described), "")
+        self.person = ""
         self._window = -1
         self._messages: dict[str, list[BagMessage]] = {}
 
@@ -284,8 +304,9 @@ class BagFile:
         states = self._last(TOPIC_JOINT_STATES, stamp)[1]
         trajectory = self._last(self._trajectory, stamp)[1]
         status = self._last(TOPIC_SUPERVISOR, stamp)[1]
-        received, body = self._last(self.drawn, stamp, status)
-        raw = self._last(self._raw, stamp, status)[1]
+        received, body = self._last_body(self.drawn, stamp, status)
+        self.person = self.person if body is None else str(body.body_id)
+        raw = self._last_body(self._raw, stamp, status)[1]
         prediction = self._last(TOPIC_PREDICTION, stamp)[1]
         shown = moment(
             time, received, _body(body), _body(raw), states, trajectory, status, prediction
@@ -297,30 +318,34 @@ class BagFile:
         if TOPIC_JOINT_EFFORTS not in self._topics:
             return None
         wrenches = [self._last(topic, stamp)[1] for topic in TOPICS_GROUND]
-        messages = self._messages.get(TOPIC_TF, [])
-        index = bisect_right(messages, stamp, key=lambda message: message.stamp)
-        newest = self._decoded(messages[max(index - NEWEST_TRANSFORMS, 0) : index])
+        newest = self._decoded(self._until(TOPIC_TF, stamp)[-NEWEST_TRANSFORMS:])
         transforms = (one for message in newest for one in message.transforms)
         return forces(self._last(TOPIC_JOINT_EFFORTS, stamp)[1], wrenches, transforms)
 
-    def _last(self, topic: str, stamp: int, status: Any = None) -> tuple[int, Any]:
+    def _last(self, topic: str, stamp: int) -> tuple[int, Any]:
         """Receive time (ns) and contents of the last message on ``topic`` until ``stamp`` ns; (0,
-        None) if there is none.
-
-        For bodies, the last one of the operator that ``status`` names. Damaged messages are
-        skipped.
+        None) if there is none, or it is damaged.
         """
-        messages = self._messages.get(topic, [])
-        index = bisect_right(messages, stamp, key=lambda message: message.stamp) - 1
-        if index < 0 or messages[index].stamp < stamp - BEFORE_S * 1e9:
+        messages = self._until(topic, stamp)
+        if not messages or messages[-1].stamp < stamp - BEFORE_S * 1e9:
             return 0, None
         try:
-            last = self.bag.decode(messages[index])
+            return messages[-1].stamp, self.bag.decode(messages[-1])
         except PallasError:
             return 0, None
-        if status is not None:
-            last = operators_record(self._decoded(messages[: index + 1]), status)
-        return messages[index].stamp, last
+
+    def _last_body(self, topic: str, stamp: int, status: Any) -> tuple[int, Any]:
+        """`_last`, of the operator that ``status`` names, or of the person shown before."""
+        received, last = self._last(topic, stamp)
+        if last is None:
+            return received, last
+        records = self._decoded(self._until(topic, stamp))
+        return received, operators_record(records, status, self.person)
+
+    def _until(self, topic: str, stamp: int) -> list[BagMessage]:
+        """Messages of the window on ``topic`` until ``stamp`` ns."""
+        messages = self._messages.get(topic, [])
+        return messages[: bisect_right(messages, stamp, key=lambda message: message.stamp)]
 
     def _decoded(self, messages: list[BagMessage]) -> Iterator[Any]:
         """Decoded messages, newest first."""

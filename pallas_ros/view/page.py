@@ -26,7 +26,7 @@ h1{margin-bottom:0}.dim{margin:.1rem 0 0}.words{text-align:left!important}
 """  # noqa: E501
 KEPT = " pallas-report "
 """Marks the comment at the end of a page that contains its figures, for the overview table."""
-LAYOUT = 2
+LAYOUT = 3
 """Version of the contents of a page; increment it if pages get other sections or figures."""
 _KEPT_BYTES = 1 << 16
 

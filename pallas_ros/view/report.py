@@ -17,13 +17,14 @@ from PIL import Image
 from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
+from pallas_ros.core.errors import readable
 from pallas_ros.files.writing import save_text
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.view import sections, svg
 from pallas_ros.view.figure import Figure, Person, write_clip
 from pallas_ros.view.generated import generated_table
 from pallas_ros.view.measure import STAGES, Session, measure
-from pallas_ros.view.moments import BagFile, Recording
+from pallas_ros.view.moments import BagFile, Recording, unknown_joints
 from pallas_ros.view.page import KEPT, LAYOUT, Written, page_of
 from pallas_ros.view.raster import Camera
 from pallas_ros.view.robot import RobotShape
@@ -117,18 +118,15 @@ def frames(
     for time in times.tolist():
         moment = recording.at(time)
         people = []
+        caption = f"{time:.1f} s"
         if moment.body is not None:
             pose = moment.body
             # keep the operator in the picture, although they walk and odometry drifts
-            in_place = pose[:, :3] - pose[0, :3] * [
-                1,
-                1,
-                0,
-            ]
+            in_place = pose[:, :3] - np.nan_to_num(pose[0, :3]) * [1, 1, 0]
             people = [Person(in_place, pose[:, 3:])]
-        yield figure.draw(
-            people, (moment.joints or None) if robot is not None else None, f"{time:.1f} s"
-        )
+            unknown = unknown_joints(pose)
+            caption += f"; {unknown}" if unknown else ""
+        yield figure.draw(people, (moment.joints or None) if robot is not None else None, caption)
 
 
 def _robot(session: Session) -> RobotShape | None:
@@ -149,6 +147,7 @@ def _pictures(session: Session, robot: RobotShape | None, film: bool) -> str:
     if not session.body_topic:
         return '<p class="warn">No bodies in this bag, so there is nothing to draw.</p>'
     recording = BagFile(session.path)
+    recording.person = session.person
     first, last = recording.body_span() or (0.0, 0.0)
     return pictures(recording, robot, first, last, film)
 
@@ -271,10 +270,12 @@ def _latency(session: Session) -> str:
 
 def _body(session: Session) -> str:
     blocks = []
+    people = len(session.people)
+    of = f" of {escape(readable(session.person))}, one of {people} people" if people > 1 else ""
     if session.confidence.times:
         blocks.append(
             (
-                "Confidence",
+                f"Confidence{of}",
                 svg.lines(
                     *session.confidence.arrays(),
                     ("mean", "lowest joint", "share of valid joints"),
@@ -283,9 +284,8 @@ def _body(session: Session) -> str:
             )
         )
     if session.wrists.times:
-        blocks.append(
-            ("Height of the wrists", svg.lines(*session.wrists.arrays(), ("left", "right"), "m"))
-        )
+        plot = svg.lines(*session.wrists.arrays(), ("left", "right"), "m")
+        blocks.append((f"Height of the wrists{of}", plot))
     if session.calibration:
         blocks += _calibration(session.calibration)
     if session.drift.times:

@@ -21,7 +21,7 @@ from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.view.access import Access
 from pallas_ros.view.forces import ForceDrawing
 from pallas_ros.view.human import COLOURS
-from pallas_ros.view.moments import Moment, Recording
+from pallas_ros.view.moments import Moment, Recording, unknown_joints
 from pallas_ros.view.placed import Placed
 from pallas_ros.view.plots import Plots
 from pallas_ros.view.robot import RobotShape
@@ -139,7 +139,8 @@ class Viewer:
             self._forces.show(found, joints, here)
             self._open_body(found is not None)
             self._place_robot(moment)
-        self._say(moment.words, moment.state)
+        unknown = "" if moment.body is None else unknown_joints(moment.body)
+        self._say("\n".join(line for line in (moment.words, unknown) if line), moment.state)
         self._plots.add(moment)
         self._draw_plots(moment.time)
         self.shown += 1
@@ -325,12 +326,8 @@ class Viewer:
             mesh.opacity = _TRANSLUCENT if wanted else None
 
     def _pose(self, figure: Placed, body: F64 | None, at: F64) -> None:
-        whole = body is not None and bool(np.isfinite(body).all())
-        figure.show(
-            np.concatenate((body[:, :3] + at, body[:, 3:]), axis=1)
-            if whole and body is not None
-            else None
-        )
+        poses = None if body is None else np.concatenate((body[:, :3] + at, body[:, 3:]), axis=1)
+        figure.show(poses)
 
     def _here(self, moment: Moment) -> F64:
         """Offset (3,) m of the body's positions.

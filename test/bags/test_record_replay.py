@@ -20,6 +20,7 @@ from pallas_ros.cli import main
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytestmark = pytest.mark.ros
+IMU = "sensor_msgs/msg/Imu"
 
 
 def until(condition: Callable[[], Any], node: Any = None, seconds: float = 30.0) -> None:
@@ -155,10 +156,10 @@ def test_a_sensor_topic_of_another_type_is_recorded_unless_this_process_uses_it(
             assert recorder._taps.type_of(topic) == "sensor_msgs/msg/Imu"
             assert topic not in recorder.bag.topics
             return
-        until(lambda: recorder._discover() or topic in recorder.bag.topics)
+        until(lambda: recorder._discover() or recorder._taps.type_of(topic) != IMU)
         until(field.get_subscription_count)
         field.publish(MagneticField())
-        until(lambda: recorder._record() or recorder.bag.topics[topic])
+        until(lambda: recorder._record() or recorder.bag.topics.get(topic))
     finally:
         recorder.stop()
         recorder.destroy_node()
@@ -167,6 +168,57 @@ def test_a_sensor_topic_of_another_type_is_recorded_unless_this_process_uses_it(
     bag = Bag(tmp_path / "bag")
     assert len([*bag.read(topic)]) == 1
     assert bag.topics[topic].qos.reliable
+
+
+def test_a_wrong_type_that_appears_first_does_not_keep_a_sensor_out(
+    node: Any, tmp_path: Path
+) -> None:
+    """Regression: the topic stayed that of the first publisher, which never sent anything."""
+    from rclpy.context import Context
+    from rclpy.parameter import Parameter
+    from sensor_msgs.msg import Imu, MagneticField
+
+    from pallas_ros.nodes.recorder import RecorderNode
+    from pallas_ros.ros.qos import SENSOR, STREAM
+
+    topic = "/imu/neck"
+    contexts = (Context(), Context())  # in one participant a topic has one type
+    for context in contexts:
+        context.init()
+    wrong, driver = (
+        rclpy.create_node(f"driver{k}", context=context) for k, context in enumerate(contexts)
+    )
+    wrong.create_publisher(MagneticField, topic, STREAM)
+    path = Parameter("path", value=str(tmp_path / "bag"))
+    recorder = RecorderNode(parameter_overrides=[path])
+    said: list[str] = []
+    recorder.say = said.append
+    recorder.bring("configure")
+    recorder.bring("activate")
+    try:
+        until(lambda: recorder._discover() or recorder._taps.type_of(topic) != IMU)
+        imu = driver.create_publisher(Imu, topic, SENSOR)
+        until(lambda: recorder._discover() or said)
+        assert "is published with several types" in said[0] and said[0].endswith("stop the others")
+        wrong.destroy_node()
+        until(lambda: recorder._discover() or recorder._taps.type_of(topic) == IMU)
+        until(imu.get_subscription_count)
+        imu.publish(Imu())
+        until(lambda: recorder._record() or recorder.bag.topics.get(topic))
+        driver.destroy_node()
+        driver = rclpy.create_node("driver2", context=contexts[0])
+        driver.create_publisher(MagneticField, topic, STREAM)
+        until(lambda: recorder._discover() or len(said) > 1)
+        assert "is recorded as sensor_msgs/msg/Imu, but is now published as" in said[-1]
+        recorder._discover()
+        assert len(said) == 2
+    finally:
+        recorder.stop()
+        recorder.destroy_node()
+        driver.destroy_node()
+        for context in contexts:
+            context.try_shutdown()
+    assert Bag(tmp_path / "bag").topics[topic].msgtype == IMU
 
 
 def test_a_recorder_that_is_killed_loses_a_second_at_most(node: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -316,3 +317,48 @@ def test_frames_that_fill_the_window_again_are_unknown(tmp_path: Path) -> None:
         computed(Bag(body_bag(tmp_path / "bag", stream[48:])), "/hpstm/body", LiveSettings())
     )
     assert counted.summary().unknown == pytest.approx(11 / 12, abs=0.02)
+
+
+def later(stream: Sequence[BodyFrame], seconds: float) -> list[BodyFrame]:
+    return [replace(body, stamp=body.stamp + round(seconds * 1e9)) for body in stream]
+
+
+def test_computed_loads_are_those_of_one_person(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: when the first person had left, the loads of the next were added to theirs."""
+    still = frames(bodies.still(bodies.arms_down(), 3.0), "still")
+    bag = body_bag(tmp_path / "bag", still + later(frames(bending(2.0), "<b>bending"), 5.0))
+    command = ["report", str(bag), "--no-film", *LOADS]
+    peaks = {}
+    for person, options in (("still", []), ("<b>bending", ["--body", "<b>bending"])):
+        assert main([*command, *options]) == 0
+        page = (tmp_path / "bag.html").read_text()
+        assert "2 people were recorded (still, &lt;b&gt;bending)" in page and "<b>bend" not in page
+        printed = capsys.readouterr().out
+        assert f"these are the loads of {person}; choose another with --body" in printed
+        written = read_written(
+            tmp_path / "bag.html",
+            False,
+            {"loads": {"mass": 75.0, "sex": "mean"} | ({"body": person} if options else {})},
+        )
+        assert written is not None
+        peaks[person] = written.figures["lumbar_peak_percent"]
+    assert peaks["still"] < 5 < 20 < peaks["<b>bending"]
+    assert main([*command, "--body", "nobody"]) == 2
+    assert "no body 'nobody'; it contains still, <b>bending" in capsys.readouterr().err
+
+
+def test_recorded_loads_are_those_of_one_person(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: the loads of everyone were added."""
+    loads = [{**shares(0.3), "body_id": "a"}] * 60 + [{**shares(0.9), "body_id": "b"}] * 30
+    bag = load_bag(tmp_path / "bag", loads)
+    for person, peak in (("a", 30), ("b", 90)):
+        assert main(["report", str(bag), "--no-film", "--body", person]) == 0
+        printed = capsys.readouterr().out
+        assert "2 people were recorded (a, b)" in printed
+        assert f"lumbar: peak {peak} Nm" in printed
+    assert main(["report", str(bag), "--no-film"]) == 0
+    assert "these are the loads of a;" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from pallas_ros import cli
 from pallas_ros.bags import BagWriter
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.motion import load_motion
-from pallas_ros.body.names import SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME
+from pallas_ros.body.names import JOINTS, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.virtual import VirtualSensors
@@ -116,3 +116,24 @@ def test_frames_missing_from_the_bag_are_reported(
     assert cli.main(["process", str(tmp_path / "bag"), str(tmp_path / "out.npz")]) == 0
     assert "3 frames of the live run are missing from the bag" in capsys.readouterr().err
     assert len(load_motion(tmp_path / "out.npz").positions) >= len(live) - 3
+
+
+def test_another_topic_of_a_required_site_is_used_despite_recorded_frames(
+    samples: Samples, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: the frames were used, and --topics had no effect."""
+    bag = tmp_path / "bag"
+    live_run(bag, samples, lambda k: True)
+    swapped = ["left_wrist=/imu/right_wrist", "right_wrist=/imu/left_wrist"]
+    motions = {}
+    for name, given in (("swapped", swapped), ("same", ["neck=/imu/neck"]), ("plain", [])):
+        out = tmp_path / f"{name}.npz"
+        topics = ["--topics", *given] if given else []
+        assert cli.main(["process", str(bag), str(out), *topics]) == 0
+        said = capsys.readouterr().err
+        assert ("gives left_wrist, right_wrist another topic" in said) == (name == "swapped")
+        motions[name] = load_motion(out).positions
+    np.testing.assert_array_equal(motions["same"], motions["plain"])
+    wrist = JOINTS.index("left_wrist")
+    count = min(len(motions["swapped"]), len(motions["plain"]))
+    assert np.abs(motions["swapped"][:count] - motions["plain"][:count])[:, wrist].max() > 0.05

@@ -12,7 +12,7 @@ from hpstm_ros.generation.codebook import Codebook
 from hpstm_ros.generation.concepts import Concept
 from hpstm_ros.generation.masked import HIDDEN, Filling
 from hpstm_ros.generation.prediction import Predictor
-from hpstm_ros.generation.request import HandTarget, Request, limits
+from hpstm_ros.generation.request import HandTarget, Request, check_limits, limits
 from hpstm_ros.generation.stream import bodies_of
 from hpstm_ros.generation.text import TEXT
 from hpstm_ros.generation.tokens import FRAMES_PER_TOKEN, PAST, TokenGenerator, TokenSettings
@@ -224,6 +224,21 @@ def test_flow_is_independent_of_the_removed_concept(monkeypatch: pytest.MonkeyPa
 
 def test_the_released_generator_is_as_long_as_stated() -> None:
     assert limits("tokens").seconds[1] == TokenGenerator().longest_s
+
+
+def test_a_start_shortens_the_longest_request() -> None:
+    """Regression: 10 s were accepted, and refused when the generation ran."""
+    start = demo_motion(duration=2.0)
+    few = replace(start, positions=start.positions[:9], rotations=start.rotations[:9], extra=None)
+    longest = limits("tokens", start).seconds[1]
+    assert 0 <= TokenGenerator().longest_s - PAST / representation.FPS - longest < 0.1
+    for accepted in (Request("wave", 8.9, start=start), Request("wave", 10.0, start=few)):
+        check_limits(accepted, "tokens")
+    with pytest.raises(
+        PallasError, match=r"after a start is 9\.5 s, but must be from 0\.5 to 8\.9 s"
+    ):
+        check_limits(Request("wave", 9.5, start=start), "tokens")
+    check_limits(Request("wave", 30.0, start=start), "flow")
 
 
 @pytest.mark.parametrize("shape", [(CODES - 1, 4), (CODES, 5)])

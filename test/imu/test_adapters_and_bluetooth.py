@@ -200,3 +200,10 @@ def test_a_calibration_made_with_equal_numbers_does_not_pass_for_checked() -> No
     calibration.check_sensors(dict.fromkeys(SITES, "usb:0001") | {"neck": "usb:A1"})
     with pytest.raises(PallasError, match="made with sensor usb:A1 on neck"):
         calibration.check_sensors({"neck": "usb:B"})
+
+
+@pytest.mark.parametrize("rate", [1, 299, 4_000_001, -9600])
+def test_the_driver_refuses_impossible_baud_rates(rate: int):
+    """Regression: `baud_rate` from 1 to 299 was accepted, and the ports stayed silent."""
+    with pytest.raises(PallasError, match=rf"baud_rate {rate}: give 300 to 4000000, or 0"):
+        ImuDriver(["a", "b", "c", "d"], ["witmotion"], lambda site, sample: None, baud_rate=rate)

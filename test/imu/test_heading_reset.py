@@ -242,6 +242,23 @@ def test_a_reset_right_after_loading_a_calibration_without_a_worn_site_is_refuse
         pipeline.reset_heading()
 
 
+def test_a_frame_from_before_the_clock_was_set_back_is_not_used() -> None:
+    """Regression: its timestamp is after that of the calibration on the new clock."""
+    pipeline = Pipeline(Calibration.identity(), Synchroniser(), Recorder())
+    for at, sample in wearing(FORWARD, 100.0, 1.0):
+        pipeline.push(at, sample)
+    frame = pipeline.imu_frame
+    refused = 0
+    for at, sample in wearing(FORWARD, 50.0, 1.0):
+        pipeline.push(at, sample)
+        if pipeline.from_stamp < 60 * 10**9 and pipeline.imu_frame is frame:
+            refused += 1
+            with pytest.raises(PallasError, match="since the clock was set back"):
+                pipeline.reset_heading()
+    assert refused
+    pipeline.reset_heading()
+
+
 @pytest.mark.parametrize("stance", ["", "forward"])
 def test_the_stance_of_the_forearms_does_not_turn_upper_arms(stance: str) -> None:
     seen = FORWARD | {

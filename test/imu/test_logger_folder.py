@@ -353,3 +353,77 @@ def test_an_optional_sensor_that_is_not_in_the_folder_is_named(tmp_path: Path) -
         open_source(folder, extra_sites=["left_shin"])
     with pytest.raises(PallasError, match="unknown sensor site 'left_toe'"):
         open_source(folder, extra_sites=["left_toe"])
+
+
+INERTIAL = ["SampleTimeFine", *(f"Acc_{a} (g)" for a in "XYZ"), *(f"Gyr_{a} (dps)" for a in "XYZ")]
+
+
+def at_rest(times: np.ndarray, delimiter: str = ",", decimal: str = ".") -> list[str]:
+    """The lines of a sensor at rest: header, and a row for each time in us."""
+    values = [v.replace(".", decimal) for v in ("0.0", "0.0", "1.0", "0.5", "0.0", "0.0")]
+    return [delimiter.join(INERTIAL)] + [delimiter.join([f"{t}", *values]) for t in times.tolist()]
+
+
+TIMES = np.arange(200) * 10_000
+
+
+def each_site(folder: Path, lines: list[str], suffix: str = "csv") -> Path:
+    for site in SITES:
+        (folder / f"{site}.{suffix}").write_text("\n".join(lines))
+    return folder
+
+
+def test_a_clock_of_32_bits_continues(tmp_path: Path) -> None:
+    """Regression: after 71.6 minutes Xsens' time begins again, and the rest was sorted before."""
+    samples, seconds = read_logger_folder(
+        each_site(tmp_path, at_rest((TIMES + 2**32 - 1_000_000) % 2**32))
+    )
+    assert seconds == pytest.approx(1.99)
+    assert len(samples) == 4 * len(TIMES)
+
+
+def test_two_recordings_in_a_file_are_refused(tmp_path: Path) -> None:
+    """Regression: their samples were interleaved."""
+    lines = at_rest(TIMES * 4)
+    each_site(tmp_path, lines + at_rest(TIMES * 4 + 3)[1:])
+    with pytest.raises(PallasError, match=r"go back by 7\.96 s after 7\.96 s, as in a second"):
+        read_logger_folder(tmp_path)
+
+
+@pytest.mark.parametrize("count", [200, 20_000])
+def test_an_unclosed_quote_damages_one_row(count: int, tmp_path: Path) -> None:
+    """Regression: the rest of the file was lost, or the command ended in a traceback."""
+    lines = at_rest(np.arange(count) * 10_000)
+    lines[50] = f'"{lines[50]}'
+    samples, seconds = read_logger_folder(each_site(tmp_path, lines))
+    assert len(samples) == 4 * (count - 1)
+    assert seconds == pytest.approx((count - 1) * 0.01)
+    lines[60] = "1" * 200_000 + ",0,0,1,0,0,0"
+    samples, _ = read_logger_folder(each_site(tmp_path, lines))
+    assert len(samples) == 4 * (count - 2)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_decimal_commas_are_read(delimiter: str, tmp_path: Path) -> None:
+    """Regression: only between semicolons."""
+    samples, _ = read_logger_folder(each_site(tmp_path, at_rest(TIMES, delimiter, ",")))
+    assert np.asarray(samples[0][1].angular_velocity)[0] == pytest.approx(np.radians(0.5))
+
+
+def test_files_of_memory_cards_are_read(tmp_path: Path) -> None:
+    """Regression: `.CSV` was unknown, and macOS's `._NAME.csv` counted as sensors."""
+    each_site(tmp_path, at_rest(TIMES), "CSV")
+    for site in SITES:
+        (tmp_path / f"._{site}.csv").write_bytes(b"\0\5\x16\7")
+    assert is_logger_folder(tmp_path)
+    assert len(read_logger_folder(tmp_path)[0]) == 4 * len(TIMES)
+
+
+def test_negative_times_are_moved(tmp_path: Path) -> None:
+    """Regression: all samples before 0 had the same stamp, and were rejected."""
+    header = ",".join(["time (s)", *INERTIAL[1:]])
+    times = np.arange(-100, 100) * 0.01
+    lines = [header, *(f"{t:.2f},0,0,1,0,0,0" for t in times)]
+    samples, seconds = read_logger_folder(each_site(tmp_path, lines))
+    assert seconds == pytest.approx(1.99)
+    assert samples[0][1].stamp == 1

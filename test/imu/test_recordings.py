@@ -136,6 +136,7 @@ def test_every_part_of_a_real_recording_is_accepted(
         (lambda t: t * 1e9, "nanoseconds"),
         (lambda t: 1.7e12 + t * 1e3, "milliseconds"),
         (lambda t: t * 0, "its stamps are all 0"),
+        (lambda t: t + 9.5e9, r"at most 9e\+09"),  # regression: an OverflowError
     ],
 )
 def test_stamps_in_another_unit_are_named(

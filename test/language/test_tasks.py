@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pallas_ros.archive.finding import is_newer
 from pallas_ros.archive.tasks import AHEAD
 from pallas_ros.body.errors import PallasError
 from pallas_ros.cli import main
-from pallas_ros.commands.process import Conversion, _jobs
+from pallas_ros.commands.process import Conversion, _jobs, is_done
 from pallas_ros.pipeline import PipelineSettings
 
 
@@ -269,3 +270,35 @@ def test_a_motion_is_as_old_as_its_calibration(tmp_path: Path) -> None:
     assert is_newer(made, recording)
     assert not is_newer(made, recording, [calibration])
     assert is_newer(made, recording, [tmp_path / "missing.yaml"])
+
+
+def test_a_motion_made_with_other_options_is_made_again(tmp_path: Path) -> None:
+    """Regression: with another --height, the motions of an earlier run were kept."""
+    recording = tmp_path / "r.npz"
+    recording.touch()
+    job = Conversion(recording, tmp_path / "m.npz", PipelineSettings(), {"neck": "/a"})
+    np.savez(job.output, fps=60.0)  # of an earlier version
+    assert not is_done(job)
+    np.savez(job.output, options=job.options())
+    assert is_done(job) and is_done(replace(job, settings=PipelineSettings(backend="torch")))
+    for other in (
+        replace(job, settings=PipelineSettings(height_m=1.9)),
+        replace(job, settings=PipelineSettings(segments=("hand=0.2",))),
+        replace(job, settings=PipelineSettings(calibration="c.yaml")),
+        replace(job, topics={}),
+        replace(job, as_is=True),
+        replace(job, from_samples=True),
+        replace(job, extra_sites=("head",)),
+    ):
+        assert not is_done(other)
+    job.output.write_bytes(b"damaged")
+    assert not is_done(job)
+
+
+def test_an_empty_folder_is_none_of_the_possible_inputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: the message was about bags only."""
+    assert main(["process", str(tmp_path), str(tmp_path / "m.npz")]) == 2
+    error = capsys.readouterr().err
+    assert "contains no recording: give an IMU recording (.npz), a bag, a folder" in error

@@ -26,6 +26,7 @@ from browser import CHROMIUM, Browser
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_motion
+from pallas_ros.body.names import JOINTS
 from pallas_ros.cli import main
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.view.access import Access
@@ -440,7 +441,13 @@ def test_what_the_browser_holds_is_the_frame_though_only_changes_are_sent(
         assert moment.body is not None
         moment.body[3, 0] = np.nan
         viewer.show(moment)
+        shown = [handle.visible for handle in viewer._body.handles]  # regression: none, silently
+        assert shown == [joint != 3 for joint in range(len(shown))]
+        assert f"not known: {JOINTS[3]}" in viewer._words.content
+        moment.body[:] = np.nan
+        viewer.show(moment)
         assert not any(handle.visible for handle in viewer._body.handles)
+        assert "no joint is known" in viewer._words.content
     finally:
         viewer.close()
 
