@@ -8,7 +8,8 @@ from copy import deepcopy
 import numpy as np
 from numpy.typing import NDArray
 
-from hpstm_ros.safety.guard import Barrier, Guard
+from hpstm_ros.safety.guard import Guard
+from hpstm_ros.safety.pairs import Barrier
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINT_INDEX
 

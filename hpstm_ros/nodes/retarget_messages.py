@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pallas.msg import SupervisorStatus
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from hpstm_ros.safety.motion import State
 from hpstm_ros.safety.supervisor import Command
 from hpstm_ros.teleoperation.grippers import GripperMotion
 from hpstm_ros.teleoperation.teleoperation import Teleoperation
@@ -43,7 +44,7 @@ def gripper_trajectory(
     return message
 
 
-def _point(time_from_start: int, state: tuple[NDArray[np.float64], ...]) -> JointTrajectoryPoint:
+def _point(time_from_start: int, state: State) -> JointTrajectoryPoint:
     point = JointTrajectoryPoint()
     point.positions, point.velocities, point.accelerations = (
         array("d", part.tobytes()) for part in state
