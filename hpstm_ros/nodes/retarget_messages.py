@@ -2,8 +2,6 @@
 
 from array import array
 
-import numpy as np
-from numpy.typing import NDArray
 from pallas.msg import SupervisorStatus
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 

@@ -208,7 +208,7 @@ class RecorderNode(PallasNode):
         """Of the expected topics with another type than expected, which enter the bag with their
         first message.
         """
-        self._told: set[str] = set()
+        self._reported_once: set[str] = set()
         super().__init__("recorder", **kwargs)
 
     @property
@@ -341,22 +341,22 @@ class RecorderNode(PallasNode):
             if not known or (silent and msgtype != known):
                 self._open(topic, msgtype, self._taps.offered(topic))
             elif msgtype != known:
-                self._tell(
+                self._report_once(
                     f"{topic} is recorded as {known}, but is now published as {msgtype}, which is"
                     " not recorded: start another recording"
                 )
         for topic, types in self._taps.mixed.items():
             if self._wanted(topic):
                 known = self._taps.type_of(topic)
-                self._tell(
+                self._report_once(
                     f"{topic} is published with several types ({', '.join(types)}), and recorded"
                     f" {'as ' + known if known else 'with none of them'}: stop the others"
                 )
 
-    def _tell(self, sentence: str) -> None:
-        """Say a sentence once."""
-        if sentence not in self._told:
-            self._told.add(sentence)
+    def _report_once(self, sentence: str) -> None:
+        """Log a sentence once."""
+        if sentence not in self._reported_once:
+            self._reported_once.add(sentence)
             self.say(sentence)
 
     def _record(self) -> None:
