@@ -33,7 +33,6 @@ LONG = {
     "*/commands/*:configure": "a list of options, without logic",
     "hpstm_ros/model/hpstm.py:forward": "the network, in the order of its computation",
     "hpstm_ros/retarget/building.py:_build": "the order of the steps is what it explains",
-    "pallas_ros/imu/synchroniser.py:_frame": "runs 60 times a second; calls would slow it down",
     "pallas_ros/model/fused.py:forward": "the network, in the order of its computation",
     "pallas_ros/model/pallas.py:__init__": "the layers, in the order of the weights",
     "pallas_ros/model/scan.py:forward": "the kernel of a recurrence",

@@ -12,7 +12,7 @@ _PARENTS = np.array(PARENTS)
 
 
 def _levels() -> tuple[NDArray[np.intp], ...]:
-    """Return the joints grouped by depth below the pelvis, to sum positions level by level."""
+    """Return the joints grouped by depth below the pelvis, to compose rotations level by level."""
     depth = [0] * len(PARENTS)
     for joint, parent in enumerate(PARENTS):
         depth[joint] = 0 if parent < 0 else depth[parent] + 1
@@ -49,8 +49,8 @@ def forward_kinematics_matrices(
         (*R_world_joint.shape[:-2], 3), dtype=np.result_type(R_world_joint, p_world_pelvis)
     )
     positions[..., 0, :] = p_world_pelvis
-    for level in _LEVELS:
-        positions[..., level, :] = positions[..., _PARENTS[level], :] + bones[..., level - 1, :]
+    for joint, parent in enumerate(PARENTS[1:], 1):
+        positions[..., joint, :] = positions[..., parent, :] + bones[..., joint - 1, :]
     return positions
 
 

@@ -86,6 +86,8 @@ class HeadingDrift:
 
     def __init__(self, model: DriftModel | None = None) -> None:
         self.model = model or DriftModel()
+        self._corrected: tuple[float, ...] = ()
+        self._turn: Array = np.zeros((0, 4))  # of the frames corrected by `_corrected`
         self.reset()
 
     def reset(self) -> None:
@@ -132,15 +134,18 @@ class HeadingDrift:
         """
         if frame.stamp >= self._next or frame.stamp < self._last:
             self._step(frame)
-        correction = np.array([0.0, *(-state.shown for state in self._sites.values())])
-        if not correction.any():
+        correction = (0.0, *(-state.shown for state in self._sites.values()))
+        if not any(correction):
             return frame
-        turn = rotations.about_z(correction)
+        if correction != self._corrected:  # it changes with `_step`, not with every frame
+            self._corrected = correction
+            self._turn = rotations.about_z(np.array(correction))
+        turn = self._turn
         return replace(
             frame,
             orientation=np.asarray(rotations.multiply(turn, frame.orientation), np.float64),
             acceleration=np.asarray(rotations.rotate(turn, frame.acceleration), np.float64),
-            heading_drift=correction,
+            heading_drift=np.array(correction),
         )
 
     def remarks(self) -> list[str]:

@@ -114,7 +114,8 @@ class Intake:
             return None
         self._pushed += 1
         force = sample.acceleration.tolist()
-        strength = math.sqrt(sum(v * v for v in force))
+        ax, ay, az = force
+        strength = math.sqrt(ax * ax + ay * ay + az * az)
         if not math.isfinite(strength):
             return self._refuse(site, Reason.NOT_FINITE)
         if not self._timely(site, state, sample.stamp):
@@ -189,11 +190,14 @@ class Intake:
             for other, state in self._sites.items()
             if other != site and state.newest and self._pushed - state.heard_at < _HEARD
         ]
-        if len(others) < 2 or max(others) - min(others) > _ANOTHER_CLOCK:
+        if len(others) < 2:
             return 0
-        apart = stamp - (max(others) if stamp > max(others) else min(others))
-        within = min(others) <= stamp <= max(others)
-        return 0 if within or abs(apart) <= _ANOTHER_CLOCK else apart
+        newest = max(others)
+        oldest = min(others)
+        if newest - oldest > _ANOTHER_CLOCK or oldest <= stamp <= newest:
+            return 0
+        apart = stamp - (newest if stamp > newest else oldest)
+        return 0 if abs(apart) <= _ANOTHER_CLOCK else apart
 
     # Orientations
 
@@ -206,7 +210,8 @@ class Intake:
         own = None if sample.orientation is None else sample.orientation.tolist()
         missing = Reason.NO_ORIENTATION
         if own is not None:
-            length = math.sqrt(sum(v * v for v in own))
+            x, y, z, w = own
+            length = math.sqrt(x * x + y * y + z * z + w * w)
             if not math.isfinite(length):
                 return self._refuse(site, Reason.NOT_FINITE)
             if length < 1e-6:
@@ -241,7 +246,7 @@ class Intake:
         rate = None
         if sample.angular_velocity is not None:
             gx, gy, gz = sample.angular_velocity.tolist()
-            if all(abs(v) < _MOST_TURNING for v in (gx, gy, gz)):
+            if abs(gx) < _MOST_TURNING and abs(gy) < _MOST_TURNING and abs(gz) < _MOST_TURNING:
                 rate = (gx, gy, gz)
         if not state.turns.push(sample.stamp, (x, y, z, w), rate):
             return self._refuse(site, Reason.GLITCH, state.turns.jump)

@@ -20,6 +20,7 @@ from pallas_ros.motion_files import read_motion
 DEMO = "demo"
 """Name of the scripted motion."""
 
+_ANKLES = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
 _GROUND_CONTACT_M = 0.025
 _JUMP_NS = 10_000_000_000  # a larger step between two of the frequent calls means the clock was set
 _WHAT = "motion file or IMU recording"
@@ -52,6 +53,18 @@ class Truth:
 
     def until(self, stamp: int) -> Iterator[BodyFrame]:
         """Return the new bodies up to ``stamp`` (ns); none if only sensors were recorded."""
+        for at in self._stamps(stamp):
+            body = self._body(at)
+            if body is not None:
+                yield body
+
+    def skip(self, stamp: int) -> None:
+        """Pass over the new bodies up to ``stamp`` (ns), without computing them."""
+        for _ in self._stamps(stamp):
+            pass
+
+    def _stamps(self, stamp: int) -> Iterator[int]:
+        """Return the timestamps (ns) of the new bodies up to ``stamp``."""
         begun = self._simulator.started_at
         if begun is None or self._simulator.motion is None:
             return
@@ -60,24 +73,24 @@ class Truth:
         elif abs(stamp - grid_stamp(self._index)) > _JUMP_NS:
             self._simulator.follow_clock()
             self._index = grid_index_at_or_after(stamp)
-        ground = self._simulator.motion.positions[
-            0, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2
-        ]
-        while grid_stamp(self._index) <= stamp:
-            at = grid_stamp(self._index)
+        while (at := grid_stamp(self._index)) <= stamp:
             self._index += 1
-            body = self._simulator.truth(at)
-            if body is None:
-                continue
-            q_world_joint, p_world = body
-            ankles = p_world[[JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2]
-            yield BodyFrame(
-                stamp=at,
-                rotations=np.asarray(q_world_joint, np.float64),
-                positions=np.asarray(p_world, np.float64),
-                covariance=None,
-                valid=np.ones(len(JOINTS), dtype=bool),
-                confidence=np.ones(len(JOINTS)),
-                contacts=np.asarray(ankles < ground + _GROUND_CONTACT_M, np.float64),
-                newest_input=at,
-            )
+            yield at
+
+    def _body(self, at: int) -> BodyFrame | None:
+        """Return the body at ``at`` (ns); None before the start."""
+        body = self._simulator.truth(at)
+        if body is None or self._simulator.motion is None:
+            return None
+        q_world_joint, p_world = body
+        ground = self._simulator.motion.positions[0, _ANKLES, 2]
+        return BodyFrame(
+            stamp=at,
+            rotations=np.asarray(q_world_joint, np.float64),
+            positions=np.asarray(p_world, np.float64),
+            covariance=None,
+            valid=np.ones(len(JOINTS), dtype=bool),
+            confidence=np.ones(len(JOINTS)),
+            contacts=np.asarray(p_world[_ANKLES, 2] < ground + _GROUND_CONTACT_M, np.float64),
+            newest_input=at,
+        )

@@ -34,10 +34,17 @@ _REMARKED = 10 * NANOSECONDS  # a set clock is reported for this long
 
 @dataclass(slots=True)
 class _Sample:
+    """Orientation (4) xyzw and acceleration (3) m/s^2 as lists: one array of all sites is made of
+    them for each frame.
+    """
+
     stamp: int
-    orientation: Array
-    acceleration: Array
+    orientation: list[float]
+    acceleration: list[float]
     drift: float
+
+
+_UNKNOWN = _Sample(0, [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0], 0.0)
 
 
 @dataclass(slots=True)
@@ -157,16 +164,10 @@ class Synchroniser:
         if reason is not None:
             self.counts[site][reason] += 1
             return []
-        if state.samples and float(np.dot(state.samples[-1].orientation, orientation)) < 0:
-            orientation = -orientation
-        state.samples.append(
-            _Sample(
-                stamp,
-                np.array(orientation, np.float64),
-                np.array(acceleration, np.float64),
-                heading_drift,
-            )
-        )
+        q = orientation.tolist()
+        if state.samples and _opposite(state.samples[-1].orientation, q):
+            q = [-value for value in q]
+        state.samples.append(_Sample(stamp, q, acceleration.tolist(), heading_drift))
         state.newest = stamp
         previous = self._newest
         self._newest = max(self._newest, stamp)
@@ -261,10 +262,7 @@ class Synchroniser:
 
     def _frame(self, stamp: int) -> ImuFrame:
         count = len(self.sites)
-        before_q = np.tile(rotations.IDENTITY, (count, 1))
-        after_q = np.tile(rotations.IDENTITY, (count, 1))
-        before_a = np.zeros((count, 3))
-        after_a = np.zeros((count, 3))
+        both = [_UNKNOWN] * count, [_UNKNOWN] * count  # samples before and after
         fraction = np.zeros(count)
         age = np.zeros(count)
         drift = np.zeros(count)
@@ -286,18 +284,17 @@ class Synchroniser:
                 before = after = _nearer(before, after, stamp)
                 age[i] = abs(stamp - before.stamp) / NANOSECONDS
                 valid[i] = age[i] * NANOSECONDS <= self._hold
-            before_q[i] = before.orientation
-            before_a[i] = before.acceleration
+            both[0][i] = before
+            both[1][i] = after
             drift[i] = before.drift
-            after_q[i] = after.orientation
-            after_a[i] = after.acceleration
             used = max(used, after.stamp)
         self._reported_age = dict(zip(self.sites, age.tolist(), strict=True))
-        q = rotations.normalise(
-            rotations.slerp(rotations.normalise(before_q), rotations.normalise(after_q), fraction)
+        q = rotations.normalise(np.array([[s.orientation for s in samples] for samples in both]))
+        before_a, after_a = np.array([[s.acceleration for s in samples] for samples in both])
+        orientation = np.asarray(
+            rotations.normalise(rotations.slerp(q[0], q[1], fraction)), np.float64
         )
         a = before_a + (after_a - before_a) * fraction[:, None]
-        orientation = np.asarray(q, np.float64)
         extra = [i for i, site in enumerate(self.sites) if site in EXTRA_SITES]
         if not extra:
             return ImuFrame(stamp, orientation, a, valid, age, drift, used)
@@ -313,6 +310,13 @@ class Synchroniser:
             used,
             extra=ExtraFrame(worn, orientation[extra], a[extra], valid[extra], age[extra]),
         )
+
+
+def _opposite(a: list[float], b: list[float]) -> bool:
+    """Whether two quaternions, for nearly the same orientation, have opposite signs."""
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    return ax * bx + ay * by + az * bz + aw * bw < 0
 
 
 def _bracket(samples: deque[_Sample], stamp: int) -> tuple[_Sample | None, _Sample | None]:

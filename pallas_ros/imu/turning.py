@@ -44,12 +44,16 @@ def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
     )
 
 
-def turned(orientation: Quaternion, rotvec: Rate) -> Quaternion:
-    """Rotate an orientation (sensor to world) by ``rotvec`` (rad) in the sensor frame."""
-    x, y, z = rotvec
+def turn_of(rate: Rate, elapsed: float) -> tuple[Quaternion, float]:
+    """Return the turn (xyzw, in the sensor frame) at ``rate`` rad/s for ``elapsed`` s, and its
+    angle (rad).
+    """
+    x = rate[0] * elapsed
+    y = rate[1] * elapsed
+    z = rate[2] * elapsed
     angle = math.sqrt(x * x + y * y + z * z)
     scale = 0.5 if angle < 1e-9 else math.sin(0.5 * angle) / angle
-    return multiply(orientation, (x * scale, y * scale, z * scale, math.cos(0.5 * angle)))
+    return (x * scale, y * scale, z * scale, math.cos(0.5 * angle)), angle
 
 
 def angle_between(a: Quaternion, b: Quaternion) -> float:
@@ -114,13 +118,17 @@ class TurnCheck:
             self._at = stamp
             return True
         self._at = stamp
+        turn = _IDENTITY
+        tolerance = _TOLERANCE + _FASTEST * elapsed
         if rate is not None:
-            self._compare(stamp, orientation, rate, elapsed)
-        sure = rate is not None and self.trusted
-        speed = math.sqrt(sum(v * v for v in rate)) if sure and rate is not None else _FASTEST
-        tolerance = _TOLERANCE + (_RATE_TOLERANCE if sure else 1.0) * speed * elapsed
-        step = (rate[0] * elapsed, rate[1] * elapsed, rate[2] * elapsed) if sure and rate else None
-        predicted = self._predicted if step is None else turned(self._predicted, step)
+            measured, angle = turn_of(rate, elapsed)
+            self._compare(stamp, orientation, measured, angle)
+            if self.trusted:
+                turn = measured
+                x, y, z = rate
+                speed = math.sqrt(x * x + y * y + z * z)
+                tolerance = _TOLERANCE + _RATE_TOLERANCE * speed * elapsed
+        predicted = multiply(self._predicted, turn)
         off = angle_between(predicted, orientation)
         if off <= tolerance or (stamp - self._believed_at) * 1e-9 > _GAP_S:
             self._accept(stamp, orientation)
@@ -128,7 +136,7 @@ class TurnCheck:
         self._predicted = predicted
         self.jump = math.degrees(off)
         if self._candidate is not None:
-            expected = self._candidate if step is None else turned(self._candidate, step)
+            expected = multiply(self._candidate, turn)
             follows = angle_between(expected, orientation) <= tolerance
             self._in_a_row = self._in_a_row + 1 if follows else 1
         else:
@@ -151,11 +159,13 @@ class TurnCheck:
         self._turn = _IDENTITY
         self._path = 0.0
 
-    def _compare(self, stamp: int, orientation: Quaternion, rate: Rate, elapsed: float) -> None:
-        """Compare the rotation of orientation and gyroscope over some hundredths of a second."""
-        step = (rate[0] * elapsed, rate[1] * elapsed, rate[2] * elapsed)
-        self._turn = turned(self._turn, step)
-        self._path += math.sqrt(sum(v * v for v in step))
+    def _compare(self, stamp: int, orientation: Quaternion, turn: Quaternion, angle: float) -> None:
+        """Compare the rotation of orientation and gyroscope over some hundredths of a second.
+
+        ``turn`` and its ``angle`` (rad) are those of the gyroscope since the last sample.
+        """
+        self._turn = multiply(self._turn, turn)
+        self._path += angle
         span = (stamp - self._anchor_at) * 1e-9
         if span < _COMPARED_S or self._anchor is None:
             return

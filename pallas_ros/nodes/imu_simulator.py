@@ -90,5 +90,8 @@ class ImuSimulatorNode(PallasNode):
         self._simulator.release()
 
     def _publish_truth(self) -> None:
+        if not self._bodies.get_subscription_count():
+            self._truth.skip(self.now())
+            return
         for frame in self._truth.until(self.now()):
             self._bodies.publish(body_to_bytes(frame))

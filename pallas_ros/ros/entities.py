@@ -3,7 +3,6 @@
 Exceptions in their callbacks are counted and logged; they never end the node.
 """
 
-import contextlib
 import inspect
 import itertools
 import time
@@ -308,8 +307,11 @@ class EntityNode(DescribedNode):
     def _count(self, topic: str, message: Any) -> None:
         self._counts[topic] += 1
         if isinstance(message, bytes):
-            with contextlib.suppress(ValueError):  # the decoder reports it
-                self._tallies[topic].add(header_stamp(message))
+            try:
+                stamp = header_stamp(message)
+            except ValueError:  # the decoder reports it
+                return
+            self._tallies[topic].add(stamp)
         elif (header := getattr(message, "header", None)) is not None:
             self._tallies[topic].add(from_stamp(header.stamp))
 

@@ -119,8 +119,9 @@ class BodyEstimator:
         deviation = out["deviation"][0].astype(np.float64) * self._scale
         confidence, valid, remarks = self._trust(frame, deviation)
         covariance = np.zeros((len(JOINTS), 3, 3))
-        covariance[:, [0, 1, 2], [0, 1, 2]] = np.square(deviation)[:, None]
-        covariance[0, [0, 1], [0, 1]] = (
+        variances = covariance.reshape(len(JOINTS), 9)[:, ::4]  # view of the diagonals
+        variances[:] = np.square(deviation)[:, None]
+        variances[0, :2] = (
             DRIFT_PER_METRE * self._root.walked
         ) ** 2  # of the root in odom; those of other joints are relative to it
         return BodyFrame(
@@ -147,7 +148,8 @@ class BodyEstimator:
         accelerations = np.concatenate((self._accelerations[1:], newest[None]))
         if self._fresh:
             accelerations[:] = newest
-        every = accelerations.mean(axis=0) @ R_world_heading / (MODEL_GRAVITY * self._scale)
+        mean = np.add.reduce(accelerations, axis=0) / ACCELERATION_FRAMES
+        every = mean @ R_world_heading / (MODEL_GRAVITY * self._scale)
         smooth = every[: len(SITES)]
         smooth_extra = every[len(SITES) :]
         R_heading_site = R_world_heading.T @ rotations.to_matrix(frame.orientation)
@@ -206,9 +208,12 @@ class BodyEstimator:
         confidence[0] = 1.0
         valid = np.ones(len(JOINTS), dtype=bool)
         remarks = []
-        known = np.clip((STALE_S - frame.age) / (STALE_S - FRESH_S), 0.0, 1.0) * frame.valid
+        ages = frame.age.tolist()
         for index, site in enumerate(SITES):
-            confidence[_DEPENDENT[site]] *= known[index]
+            known = min(max((STALE_S - ages[index]) / (STALE_S - FRESH_S), 0.0), 1.0)
+            known *= bool(frame.valid[index])
+            if known < 1.0:
+                confidence[_DEPENDENT[site]] *= known
             if not frame.valid[index]:
                 valid[_DRIVEN[site]] = False
                 remarks.append(f"no signal from the {site.replace('_', ' ')} sensor")

@@ -21,8 +21,8 @@ These three, and both feet bearing the body, were chosen on validation subjects:
 and 2.28 m of drift per 10 m; with the better foot alone, 0.5, 0.8 and 0.1, it was 10.2 and 2.40.
 """
 
-_ANKLES = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
-_TOES = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
+_FEET = [JOINT_INDEX[f"{side}_{name}"] for name in ("ankle", "foot") for side in ("left", "right")]
+"""The ankles, then the toes."""
 
 
 class RootTracker:
@@ -56,20 +56,20 @@ class RootTracker:
             contacts: (2,) contact probabilities of the left and right foot.
             velocity: (3,) m/s, the network's pelvis velocity in the world.
         """
-        share = np.clip((contacts - BEGINS) / (STANDS - BEGINS), 0.0, 1.0)
-        stands = float(share.max())
-        lowest = min(
-            float(np.min(relative[points, 2] - self._soles[points])) for points in (_ANKLES, _TOES)
-        )
+        share = [_share(contact) for contact in contacts.tolist()]
+        stands = max(share)
+        feet = relative[_FEET]
+        lowest = float((feet[:, 2] - self._soles[_FEET]).min())
         if self._last_stamp is None or self._last is None:
             self.p_world_pelvis[2] = -lowest
         else:
             elapsed = (stamp - self._last_stamp) / 1e9
             if 0.0 < elapsed <= LONGEST_GAP_S:
                 by_network = velocity * elapsed
-                held = sum(
-                    share[foot] * self._held(foot, relative, by_network) for foot in (0, 1)
-                ) / max(float(share.sum()), 1e-9)
+                held = (
+                    share[0] * self._held(0, feet, by_network)
+                    + share[1] * self._held(1, feet, by_network)
+                ) / max(share[0] + share[1], 1e-9)
                 move = stands * held + (1.0 - stands) * by_network
                 self.p_world_pelvis = self.p_world_pelvis + move
                 self.walked += float(np.hypot(move[0], move[1]))
@@ -79,13 +79,19 @@ class RootTracker:
                     -lowest - self.p_world_pelvis[2]
                 )
         self._last_stamp = stamp
-        self._last = relative
+        self._last = feet
         return self.p_world_pelvis
 
-    def _held(self, foot: int, relative: F64, by_network: F64) -> F64:
+    def _held(self, foot: int, feet: F64, by_network: F64) -> F64:
         """Return the step (3,) m that keeps ankle or toe of ``foot`` in place, whichever is nearer
-        to the network's.
+        to the network's; ``feet``: (4, 3) m, as `_FEET`.
         """
         assert self._last is not None
-        moves = [self._last[joint] - relative[joint] for joint in (_ANKLES[foot], _TOES[foot])]
-        return min(moves, key=lambda move: float(np.sum((move - by_network) ** 2)))
+        moves = self._last[foot::2] - feet[foot::2]
+        off = np.square(moves - by_network).sum(axis=1)
+        return np.asarray(moves[off.argmin()])
+
+
+def _share(contact: float) -> float:
+    """How far a foot with this contact probability counts, 0 to 1."""
+    return min(max((contact - BEGINS) / (STANDS - BEGINS), 0.0), 1.0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pallas_ros.body import rotations
 from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import SITES
 from pallas_ros.imu.heading import DriftModel, HeadingDrift
@@ -32,3 +33,21 @@ def test_half_an_hour_of_habits_is_not_taken_for_drift(seed: int) -> None:
     _, neck, *forearms = np.array(moved).T
     for forearm in forearms:
         assert np.abs(forearm - neck).max() < 10.0
+
+
+def test_the_turn_that_is_applied_follows_the_drift() -> None:
+    """It is kept between frames, but not beyond a change of the drift."""
+    corrector = HeadingDrift()
+    q = np.tile([0.0, 0.0, 0.0, 1.0], (4, 1))
+    ages = np.zeros(4)
+    for i in range(200):
+        stamp = 10**9 + i * 100_000_000
+        turned = np.asarray(rotations.about_z(np.array([0.0, 0.0, 0.004 * i, 0.0])), np.float64)
+        frame = ImuFrame(stamp, turned, np.zeros((4, 3)), np.ones(4, bool), ages, ages, 0)
+        corrected = corrector.correct(frame)
+        expected = rotations.multiply(rotations.about_z(corrected.heading_drift), turned)
+        assert np.array_equal(corrected.orientation, expected)
+    assert corrected.heading_drift.any()
+    corrector.forget(SITES)
+    frame = ImuFrame(stamp + 1, q, np.zeros((4, 3)), np.ones(4, bool), ages, ages, 0)
+    assert corrector.correct(frame) is frame

@@ -209,6 +209,22 @@ def test_bodies_go_on_with_the_headings_set_right(site: str) -> None:
     assert np.allclose(again.frames[-1].orientation, last.orientation, atol=1e-4)
 
 
+def test_the_document_follows_every_change() -> None:
+    pipeline = Pipeline(Calibration.identity(), Synchroniser(), Recorder())
+    first = pipeline.document()
+    assert pipeline.document() is first  # written once, as long as nothing changes
+    pipeline.from_stamp = 5
+    assert read_document(pipeline.document())[1] == 5
+    assert pipeline.calibration is not None
+    pipeline.calibration.name_sensors({"neck": "usb:A1"})
+    assert "usb:A1" in pipeline.document()
+    other = Calibration.identity()
+    other.sites["neck"].heading_offset = 0.25
+    pipeline.apply_calibration(other, 5)
+    found, _ = read_document(pipeline.document())
+    assert found.sites["neck"].heading_offset == 0.25
+
+
 def test_before_the_first_body_it_is_refused() -> None:
     pipeline = Pipeline(Calibration.identity(), Synchroniser(), Recorder())
     with pytest.raises(PallasError, match="calibrate first"):

@@ -140,3 +140,19 @@ def test_truth_is_on_the_grid_and_alternates_direction(
         max(np.abs(np.diff([b.positions[20] for b in bodies], axis=0)).max(), 0) < 0.06
     )  # no leap where it turns
     assert not list(truth.until(simulator.started_at + 13 * 10**9))
+
+
+def test_truth_that_was_skipped_is_not_returned_later(
+    simulated: Callable[..., SensorSimulator], wait: Callable[..., None]
+) -> None:
+    simulator = simulated()
+    wait(lambda: simulator.started_at is not None)
+    assert simulator.started_at is not None
+    half = simulator.started_at + 10**9 // 2
+    plain = list(playback.Truth(simulator).until(half + 10**9))
+    truth = playback.Truth(simulator)
+    truth.skip(half)
+    after = list(truth.until(half + 10**9))
+    expected = [body for body in plain if body.stamp > half]
+    assert [body.stamp for body in after] == [body.stamp for body in expected]
+    assert np.array_equal(after[0].positions, expected[0].positions)
