@@ -212,7 +212,7 @@ class BodyEstimator:
         for index, site in enumerate(SITES):
             known = min(max((STALE_S - ages[index]) / (STALE_S - FRESH_S), 0.0), 1.0)
             known *= bool(frame.valid[index])
-            if known < 1.0:
+            if not known >= 1.0:  # also if it is NaN
                 confidence[_DEPENDENT[site]] *= known
             if not frame.valid[index]:
                 valid[_DRIVEN[site]] = False
