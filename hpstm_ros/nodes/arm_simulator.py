@@ -20,6 +20,8 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import joint_state_to_msg
+from pallas_ros.messages.wire import deserialized
+from pallas_ros.messages.wire_joints import TrajectoryCodec
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED
 
@@ -47,12 +49,14 @@ class ArmSimulatorNode(PallasNode):
         self._built = ArmSimulator(robot)
         self._arm.faults = self._faults()
         self._joint_names = list(robot.joint_names)
+        self._trajectories = TrajectoryCodec(robot.joint_names)
         self._states = self.advertise(JointState, TOPIC_JOINT_STATES)
         self._description = self.advertise(String, TOPIC_ROBOT_DESCRIPTION, LATCHED)
         self.subscribe(
             JointTrajectory,
             TOPIC_JOINT_TRAJECTORY.format(controller=s["controller"]),
             self._on_trajectory,
+            raw=True,
         )
         self.subscribe(Float64MultiArray, f"/{s['controller']}/commands", self._on_positions)
         self._grippers = [
@@ -105,8 +109,17 @@ class ArmSimulatorNode(PallasNode):
             )
         return Faults(s["fault_late_s"], stuck, s["fault_lost_feedback"])
 
-    def _on_trajectory(self, message: JointTrajectory) -> None:
-        self._arm.command(self.now(), _from_msg(message, self._joint_names, self.now()))
+    def _on_trajectory(self, data: bytes) -> None:
+        now = self.now()
+        read = self._trajectories.from_bytes(data)
+        if read is None:
+            trajectory = _from_msg(deserialized(data, JointTrajectory), self._joint_names, now)
+        else:
+            stamp, times, states = read
+            trajectory = Trajectory(
+                (stamp or now) + times, states[:, 0], states[:, 1], states[:, 2]
+            )
+        self._arm.command(now, trajectory)
 
     def _on_positions(self, message: Float64MultiArray) -> None:
         q = np.array([message.data], dtype=np.float64)

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
 from geometry_msgs.msg import PoseStamped
 from pallas.msg import BodyPose, SupervisorStatus
 from sensor_msgs.msg import JointState
@@ -12,7 +11,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from hpstm_ros.nodes.gripper_topics import GripperTopics
-from hpstm_ros.nodes.retarget_messages import status_message, trajectory
+from hpstm_ros.nodes.retarget_messages import status_message
 from hpstm_ros.nodes.retarget_settings import (
     bounds,
     operator_settings,
@@ -35,9 +34,9 @@ from pallas_ros.body.names import (
     TOPIC_TIP,
 )
 from pallas_ros.core.errors import echoed
-from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import pose_to_msg
-from pallas_ros.messages.wire import body_from_bytes, body_id_of, deserialized
+from pallas_ros.messages.wire import body_from_bytes, body_id_of
+from pallas_ros.messages.wire_joints import JointStateReader, TrajectoryCodec
 from pallas_ros.ros.body_intake import BodyIntake
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit, named
 from pallas_ros.ros.matching import full_name, publisher_mismatch, publisher_names
@@ -95,6 +94,8 @@ class RetargetNode(PallasNode):
         for remark in robot.remarks:
             self.say(f"{robot.name}: {remark}")
         self._joint_names = list(robot.joint_names)
+        self._trajectories = TrajectoryCodec(robot.joint_names)
+        self._joint_states = JointStateReader()
         self._base = str(robot.full.frames[1].name) if robot.full.nframes > 1 else "base_link"
         self._status_due = 0
         self._last_state = -1
@@ -259,13 +260,7 @@ class RetargetNode(PallasNode):
             self._arm.retargeter.look_around()
 
     def _on_joints(self, data: bytes) -> None:
-        message = deserialized(data, JointState)
-        self._arm.joints(
-            self.now(),
-            from_stamp(message.header.stamp),
-            tuple(message.name),
-            np.array(message.position),
-        )
+        self._arm.joints(self.now(), *self._joint_states.read(data))
 
     def _engage(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._answer(response, "engaged", lambda arm: arm.supervisor.engage(self.now()))
@@ -314,7 +309,9 @@ class RetargetNode(PallasNode):
                 # The body's stamp, so that a command can be traced to its sample; the times of the
                 # points are relative to it.
                 stamp = arm.body_stamp if 0 <= now - arm.body_stamp < _NS else now
-                self._commands.publish(trajectory(stamp, self._joint_names, command))
+                self._commands.publish(
+                    self._trajectories.to_bytes(stamp, command.times, command.points)
+                )
             arm.sent(self.now())
         self._last_command = command
         self._gripper_topics.publish(now)
@@ -333,7 +330,7 @@ class RetargetNode(PallasNode):
         goal = arm.goal
         if goal is None:
             return
-        for publisher, p, q in zip(self._goals, goal.p_base_tip, goal.q_base_tip, strict=True):
-            publisher.publish(pose_to_msg(arm.body_stamp, self._base, p, q))
-        for publisher, (p, q) in zip(self._tips, arm.tip_poses(), strict=True):
-            publisher.publish(pose_to_msg(arm.body_stamp, self._base, p, q))
+        poses = [*zip(goal.p_base_tip, goal.q_base_tip, strict=True), *arm.tip_poses()]
+        for publisher, (p, q) in zip((*self._goals, *self._tips), poses, strict=True):
+            if publisher.get_subscription_count():
+                publisher.publish(pose_to_msg(arm.body_stamp, self._base, p, q))

@@ -5,7 +5,6 @@ from array import array
 from pallas.msg import SupervisorStatus
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from hpstm_ros.safety.motion import State
 from hpstm_ros.safety.supervisor import Command
 from hpstm_ros.teleoperation.grippers import GripperMotion
 from hpstm_ros.teleoperation.teleoperation import Teleoperation
@@ -13,18 +12,6 @@ from pallas_ros.core.errors import echoed
 from pallas_ros.messages.encode import to_stamp
 
 _NS = 1_000_000_000
-
-
-def trajectory(stamp: int, joint_names: list[str], command: Command) -> JointTrajectory:
-    """Return the command's points, with times relative to ``stamp`` ns."""
-    message = JointTrajectory()
-    message.header.stamp = to_stamp(stamp)
-    message.joint_names = joint_names
-    message.points = [
-        _point(int(time) - stamp, state)
-        for time, state in zip(command.times, command.points, strict=True)
-    ]
-    return message
 
 
 def gripper_trajectory(
@@ -40,15 +27,6 @@ def gripper_trajectory(
         point.time_from_start.sec, point.time_from_start.nanosec = divmod(int(time) - stamp, _NS)
         message.points.append(point)
     return message
-
-
-def _point(time_from_start: int, state: State) -> JointTrajectoryPoint:
-    point = JointTrajectoryPoint()
-    point.positions, point.velocities, point.accelerations = (
-        array("d", part.tobytes()) for part in state
-    )
-    point.time_from_start.sec, point.time_from_start.nanosec = divmod(time_from_start, _NS)
-    return point
 
 
 def status_message(

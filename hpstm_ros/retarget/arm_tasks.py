@@ -1,11 +1,13 @@
 """Tasks of the inverse kinematics for one arm: where its tip and its elbow should be."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pink
 import pinocchio as pin
 from numpy.typing import NDArray
+from pink.exceptions import FrameNotFound
 from pink.tasks import FrameTask
 
 from hpstm_ros.retarget.human_arm import HumanArm
@@ -20,6 +22,11 @@ _BOX_MARGIN_M = 0.02  # inside the supervisor's box, since a tip moves on an arc
 class Posture(pink.Configuration):  # type: ignore[misc]
     """Pink's configuration with frame poses and Jacobians cached per posture."""
 
+    def __init__(self, model: pin.Model, data: pin.Data, q: F64) -> None:
+        """See Pink."""
+        self._ids: dict[str, int] = {}  # of frames, which Pink looks up by name each time
+        super().__init__(model, data, q)
+
     def update(self, q: F64 | None = None) -> None:
         """See Pink."""
         self._poses: dict[str, pin.SE3] = {}
@@ -29,15 +36,36 @@ class Posture(pink.Configuration):  # type: ignore[misc]
     def get_transform_frame_to_world(self, frame: str) -> pin.SE3:
         """See Pink. Not to be written to."""
         if frame not in self._poses:
-            self._poses[frame] = super().get_transform_frame_to_world(frame)
+            self._poses[frame] = self.data.oMf[self._id(frame)].copy()
         return self._poses[frame]
 
     def get_frame_jacobian(self, frame: str) -> F64:
         """See Pink. Not to be written to."""
         if frame not in self._jacobians:
-            jacobian = super().get_frame_jacobian(frame)
+            jacobian = pin.getFrameJacobian(self.model, self.data, self._id(frame), pin.LOCAL)
             self._jacobians[frame] = jacobian.reshape(6, -1)  # 1-D for a single joint
         return self._jacobians[frame]
+
+    def _id(self, frame: str) -> int:
+        if frame not in self._ids:
+            if not self.model.existFrame(frame):
+                raise FrameNotFound(frame, self.model.frames)
+            self._ids[frame] = self.model.getFrameId(frame)
+        return self._ids[frame]
+
+
+def objective(task: FrameTask, configuration: pink.Configuration) -> tuple[F64, F64]:
+    """The term of a task in the quadratic program: its matrix (n, n) and its vector (n,).
+
+    The same numbers as Pink's ``compute_qp_objective``, in half the time: its weight matrix is
+    diagonal, and its damping (``lm_damping``) is not used here.
+    """
+    at = configuration.get_transform_frame_to_world(task.frame)
+    wanted = task.transform_target_to_world
+    error = pin.log6(at.actInv(wanted)).vector
+    J = -pin.Jlog6(wanted.actInv(at)) @ configuration.get_frame_jacobian(task.frame)
+    J_weighted = task.cost[:, None] * J
+    return J_weighted.T @ J_weighted, (task.cost * error) @ J_weighted
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +104,14 @@ class ArmTasks:
             if arm.elbow
             else None
         )
+        # All tasks with a weight above zero.
+        self.tasks = [self.tip]
+        if self.elbow is not None and arm.weights["elbow"] != 0:
+            self.tasks.append(self.elbow)
         self.length: float | None = None
         self.anchor: _Anchor | None = None
         self.projected = False
-
-    @property
-    def tasks(self) -> list[FrameTask]:
-        """All tasks with a weight above zero."""
-        return (
-            [self.tip]
-            if self.elbow is None or self.arm.weights["elbow"] == 0
-            else [self.tip, self.elbow]
-        )
+        self._box = robot.box_min + _BOX_MARGIN_M, robot.box_max - _BOX_MARGIN_M
 
     def target(
         self, human: HumanArm, settings: RetargetSettings, configuration: pink.Configuration
@@ -139,8 +163,7 @@ class ArmTasks:
         """
         arm = self.arm
         out = p
-        low = self.robot.box_min + _BOX_MARGIN_M
-        high = self.robot.box_max - _BOX_MARGIN_M
+        low, high = self._box
         near = arm.reach_min
         far = arm.reach
         if self.anchor is not None:
@@ -152,12 +175,12 @@ class ArmTasks:
             far = max(far, apart)
         for _ in range(2):
             arrow = out - arm.p_base_shoulder
-            distance = float(np.linalg.norm(arrow))
+            distance = math.sqrt(arrow @ arrow)
             if not near <= distance <= far:
                 forward = arm.R_base_operator[:, 0]
                 direction = arrow / distance if distance > 1e-6 else forward
                 out = arm.p_base_shoulder + direction * min(max(distance, near), far)
-            out = np.clip(out, low, high)
+            out = np.minimum(np.maximum(out, low), high)  # a fifth of the time of `np.clip`
         self.projected = bool(np.abs(out - p).max() > 1e-9)
         return np.asarray(out)
 
@@ -186,7 +209,8 @@ class ArmTasks:
         self.tip.cost = cost
         if self.elbow is not None and arm.elbow is not None:
             at = configuration.get_transform_frame_to_world(arm.elbow)
-            length = float(np.linalg.norm(at.translation - arm.p_base_shoulder))
+            upper = at.translation - arm.p_base_shoulder
+            length = math.sqrt(upper @ upper)
             wanted = arm.p_base_shoulder + length * self.elbow_direction(human)
             self.elbow.set_target(pin.SE3(at.rotation, wanted))
             self.elbow.set_position_cost(
@@ -201,6 +225,5 @@ class ArmTasks:
             configuration.get_transform_frame_to_world(self.arm.elbow).translation
             - self.arm.p_base_shoulder
         )
-        length = float(np.linalg.norm(arrow))
-        cosine = arrow @ self.elbow_direction(human) / max(length, 1e-9)
-        return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
+        cosine = arrow @ self.elbow_direction(human) / max(math.sqrt(arrow @ arrow), 1e-9)
+        return float(np.arccos(min(max(cosine, -1.0), 1.0)))

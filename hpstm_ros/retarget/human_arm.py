@@ -1,5 +1,6 @@
 """One arm of a body relative to its shoulder, as input of retargeting."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,11 @@ _MIRROR = np.diag([1.0, -1.0, 1.0])
 # z out of the back of the hand.
 _R_JOINT_HAND = {"left": np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])}
 _R_JOINT_HAND["right"] = _R_JOINT_HAND["left"].T
+_INDICES = {
+    side: [JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")]
+    for side in ("left", "right")
+}
+"""Joints of shoulder, elbow and wrist."""
 
 
 @dataclass(slots=True)
@@ -99,27 +105,25 @@ def read_arm(
     of the ``wrist`` or, if the hand is not measured, the ``forearm``. ``facing`` keeps the heading
     of previous bodies.
     """
-    shoulder, elbow, wrist = (
-        JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")
-    )
+    shoulder, elbow, wrist = _INDICES[side]
     used = [0, shoulder, elbow, wrist]
     points = body.positions[used]
     quaternions = body.rotations[used]
     hand_quaternion = quaternions[3 if orientation_from == "wrist" else 2]
-    if not _usable(body.valid[used], points, quaternions, hand_quaternion):
+    near = np.abs(points).max() <= 1e4  # False for NaN
+    if not (near and body.valid[used].all() and np.isfinite(quaternions).all()):
         return None
     upper = points[2] - points[1]
     fore = points[3] - points[2]
-    upper_length = float(np.linalg.norm(upper))
-    length = float(np.linalg.norm(upper) + np.linalg.norm(fore))
-    heading = (facing or Facing()).update(body.stamp, rotations.normalise(quaternions[0]))
-    R_world_operator = rotations.to_matrix(rotations.about_z(heading))
+    upper_length = math.sqrt(upper @ upper)
+    length = upper_length + math.sqrt(fore @ fore)
+    norm = math.sqrt(hand_quaternion @ hand_quaternion)
+    if not (0.05 < upper_length < length < 2.0 and 0.5 < norm < 2.0):  # an implausible arm
+        return None
+    heading = (facing or Facing()).update(body.stamp, np.array(_unit(quaternions[0])))
+    R_world_operator = _matrix(0.0, 0.0, float(np.sin(heading / 2)), float(np.cos(heading / 2)))
     R_operator_world = R_world_operator.T
-    R_hand = (
-        R_operator_world
-        @ rotations.to_matrix(rotations.normalise(hand_quaternion))
-        @ _R_JOINT_HAND[side]
-    )
+    R_hand = R_operator_world @ _matrix(*_unit(hand_quaternion)) @ _R_JOINT_HAND[side]
     covariance = np.zeros((3, 3))
     elbow_variance = 0.0
     if body.covariance is not None and np.isfinite(body.covariance[used]).all():
@@ -142,21 +146,25 @@ def read_arm(
     )
 
 
-def _usable(valid: NDArray[np.bool_], points: F64, quaternions: F64, hand_quaternion: F64) -> bool:
-    """Whether pelvis, shoulder, elbow and wrist are those of a plausible arm.
+# For a single quaternion, NumPy's overhead is many times the arithmetic; these give the same
+# numbers as `rotations.normalise` and `rotations.to_matrix`.
 
-    Args:
-        valid: (4,).
-        points: (4, 3) m.
-        quaternions: (4, 4).
-        hand_quaternion: (4,) of the hand, not normalised.
-    """
-    if (
-        not (valid.all() and np.isfinite(points).all() and np.isfinite(quaternions).all())
-        or np.abs(points).max() > 1e4
-    ):
-        return False
-    upper_length = float(np.linalg.norm(points[2] - points[1]))
-    length = upper_length + float(np.linalg.norm(points[3] - points[2]))
-    norm = float(np.linalg.norm(hand_quaternion))
-    return 0.05 < upper_length < length < 2.0 and 0.5 < norm < 2.0
+
+def _unit(quaternion: F64) -> tuple[float, float, float, float]:
+    """A quaternion (4,) xyzw, normalised; the zero quaternion becomes the identity."""
+    x, y, z, w = quaternion.tolist()
+    length = math.sqrt(x * x + y * y + z * z + w * w)
+    if not length > 1e-12:
+        return 0.0, 0.0, 0.0, 1.0
+    return x / length, y / length, z / length, w / length
+
+
+def _matrix(x: float, y: float, z: float, w: float) -> F64:
+    """The rotation matrix (3, 3) of a unit quaternion."""
+    return np.array(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+        )
+    )

@@ -8,17 +8,17 @@ decreases (Nakamura and Hanafusa, 1986), so that the arm slows down at singulari
 jumping.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import daqp
 import numpy as np
-import pink
 import pinocchio as pin
 from numpy.typing import NDArray
 from pink.tasks import PostureTask
 
-from hpstm_ros.retarget.arm_tasks import ArmTasks, Posture
+from hpstm_ros.retarget.arm_tasks import ArmTasks, Posture, objective
 from hpstm_ros.retarget.human_arm import Facing, HumanArm, other, read_arm
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.retarget.settings import RetargetSettings
@@ -96,6 +96,8 @@ class Retargeter:
         self._posture = PostureTask(
             cost=max(min(arm.weights["posture"] for arm in robot.arms), 1e-6)
         )
+        self._eye = np.eye(robot.model.nv)
+        self._turns = bool(robot.continuous.any())
         self._held: F64 | None = None  # posture when the clutch was engaged
         self._facing = Facing()
         self._manipulable = [self._manipulability(arm) or 1.0 for arm in self._arms]
@@ -134,6 +136,8 @@ class Retargeter:
         elif self._held is None:
             self._held = self.q
         posture = self.robot.q_ready if self._held is None else self._held
+        if not self._turns:
+            return posture
         turns = np.round((self._configuration.q - posture) / (2 * np.pi))
         return np.where(self.robot.continuous, posture + 2 * np.pi * turns, posture)
 
@@ -162,7 +166,7 @@ class Retargeter:
             leash = settings.leash_s * self.robot.velocity
             self._lower = np.maximum(q_now - leash, self.robot.lower)
             self._upper = np.minimum(q_now + leash, self.robot.upper)
-            near = np.clip(configuration.q, self._lower, self._upper)
+            near = np.minimum(np.maximum(configuration.q, self._lower), self._upper)
             if (near != configuration.q).any():
                 configuration.update(near)
         humans = self._read(body)
@@ -177,7 +181,7 @@ class Retargeter:
             poses.append(pin.SE3(R, p))
             arrow = p - tip.translation
             step = settings.speed_factor * tip_speed / MODEL_RATE_HZ
-            distance = float(np.linalg.norm(arrow))
+            distance = math.sqrt(arrow @ arrow)
             if distance > step:
                 p = tip.translation + arrow * (step / distance)
             arm.set_targets(p, R, human, configuration, settings)
@@ -251,31 +255,49 @@ class Retargeter:
         configuration = self._configuration
         dt = 1.0 / MODEL_RATE_HZ / self.settings.iterations
         most = self.robot.velocity * self.settings.speed_factor * dt
-        tasks = [task for arm in self._arms for task in arm.tasks] + [self._posture]
         # Parts that are too close, because their paths are curved, move apart again.
         room = np.where(left > 0.0, _APPROACH * left, np.maximum(left, -_APART_M))
         free = np.full(len(left), -np.inf)
         senses = np.zeros(self.robot.model.nv + len(left), dtype=np.intc)
         for _ in range(self.settings.iterations):
-            damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
-            problem = pink.build_ik(configuration, tasks, dt, damping, limits=[])
+            H, c = self._objective()
             q = configuration.q
             # Pass bounds as bounds, not as constraint rows as in `pink.solve_ik`, which takes three
             # times as long.
-            above = np.clip(self._upper - q, 0.0, most)
-            below = np.clip(q - self._lower, 0.0, most)
+            above = np.minimum(np.maximum(self._upper - q, 0.0), most)
+            below = np.minimum(np.maximum(q - self._lower, 0.0), most)
             bounds = np.concatenate((above, room)), np.concatenate((-below, free))
-            move, _, found, _ = daqp.solve(problem.P, problem.q, rows, *bounds, senses)
+            move, _, found, _ = daqp.solve(H, c, rows, *bounds, senses)
             if found < 1 and (room < 0.0).any():  # infeasible: at least keep the distance
                 room = np.maximum(room, 0.0)
                 bounds = np.concatenate((above, room)), np.concatenate((-below, free))
-                move, _, found, _ = daqp.solve(problem.P, problem.q, rows, *bounds, senses)
+                move, _, found, _ = daqp.solve(H, c, rows, *bounds, senses)
             if found < 1:
                 break
             configuration.update(q + move)
             room = np.maximum(room - rows @ move, 0.0)
             if np.abs(move).max() < _ARRIVED_RAD:
                 break
+
+    def _objective(self) -> tuple[F64, F64]:
+        """The objective of a Newton step dq: the matrix H (n, n) and the vector c (n,) of
+        ``dq H dq / 2 + c dq``.
+
+        As by ``pink.build_ik``, in a third of the time.
+        """
+        configuration = self._configuration
+        damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
+        H = damping * self._eye
+        c = np.zeros(len(H))
+        for arm in self._arms:
+            for task in arm.tasks:
+                H_task, c_task = objective(task, configuration)
+                H += H_task
+                c += c_task
+        cost = self._posture.cost
+        H += cost * cost * self._eye
+        c += cost * (cost * self._posture.compute_error(configuration))
+        return H, c
 
     def _stay_apart(self, q_start: F64, least: float) -> None:
         """Shorten the step from ``q_start`` (n,) until no parts are closer than ``least`` m.
@@ -306,10 +328,8 @@ class Retargeter:
     def _goal(self, poses: list[pin.SE3], humans: list[HumanArm]) -> Goal:
         configuration = self._configuration
         settings = self.settings
-        error = [
-            np.linalg.norm(
-                configuration.get_transform_frame_to_world(a.arm.tip).translation - pose.translation
-            )
+        arrows = [
+            configuration.get_transform_frame_to_world(a.arm.tip).translation - pose.translation
             for a, pose in zip(self._arms, poses, strict=True)
         ]
         deviation = max(
@@ -320,7 +340,7 @@ class Retargeter:
             q=np.array(configuration.q),
             p_base_tip=np.array([pose.translation for pose in poses]),
             q_base_tip=np.array([pin.Quaternion(pose.rotation).coeffs() for pose in poses]),
-            error_m=np.array(error),
+            error_m=np.array([math.sqrt(arrow @ arrow) for arrow in arrows]),
             elbow_error=np.array(
                 [a.elbow_error(h, configuration) for a, h in zip(self._arms, humans, strict=True)]
             ),

@@ -60,16 +60,16 @@ class GoalPath:
         path.append((stamp, q))
         while stamp - path[0][0] > _FIT_S * _NS:
             path.popleft()
-        seconds = np.array([(when - stamp) / _NS for when, _ in path])
         fit = np.zeros((3, len(q)))
         if len(path) > 1:
+            seconds = np.array([(when - stamp) / _NS for when, _ in path])
             powers = (seconds[:, None] / _FIT_S) ** np.arange(min(len(path), 3))
             fit[: powers.shape[1]] = np.linalg.lstsq(
                 powers, np.array([past for _, past in path]), rcond=1e-6
             )[0]
         most = self._limits.velocity, self._limits.acceleration
         dq, ddq = (
-            np.clip(part, -limit, limit)
+            np.minimum(np.maximum(part, -limit), limit)
             for part, limit in zip((fit[1] / _FIT_S, 2 * fit[2] / _FIT_S**2), most, strict=True)
         )
         return JointGoal(stamp, received, q, dq, ddq, confidence)

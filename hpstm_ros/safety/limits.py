@@ -1,6 +1,7 @@
 """Limits of the arm, shared by supervisor and checker."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,10 +57,17 @@ class Limits:
         if not 0 < self.tip_speed < np.inf or not (self.box_min < self.box_max).all():
             raise PallasError("the tip speed must be above 0 and the workspace box not empty")
 
+    @cached_property
+    def _turning(self) -> bool:
+        """Whether any joint is continuous."""
+        return bool(np.any(self.continuous))
+
     def same_turn(self, q: F64, reference: F64) -> F64:
         """Measured angles ``q`` (..., n), with continuous joints shifted by whole turns to be
         nearest to ``reference`` (n,).
         """
+        if not self._turning:
+            return np.array(q)
         turns = np.round((reference - q) / (2 * np.pi))
         return np.where(np.asarray(self.continuous), q + 2 * np.pi * turns, q)
 
@@ -70,7 +78,7 @@ class Limits:
         outside = (q < self.lower) | (q > self.upper)
         middle = (self.lower + self.upper) / 2
         turned = np.where(outside, self.same_turn(q, middle), q)
-        return np.clip(turned, self.lower, self.upper)
+        return np.minimum(np.maximum(turned, self.lower), self.upper)
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,9 @@ class JointStates:
         if len(which) and not newer.any():
             self._refusal = "the stamps of the joint states do not advance"
             return False
-        which = which[newer]
-        where = where[newer]
+        if not newer.all():
+            which = which[newer]
+            where = where[newer]
         self._q[which] = q[where]
         self._stamp[which] = stamp
         self._received[which] = now

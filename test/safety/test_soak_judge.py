@@ -11,10 +11,13 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.action", reason="needs the generated messages (make setup)")
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
-from hpstm_ros.nodes.retarget_messages import trajectory
+from rclpy.serialization import deserialize_message
+from trajectory_msgs.msg import JointTrajectory
+
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.teleoperation.teleoperation import Teleoperation
+from pallas_ros.messages.wire_joints import TrajectoryCodec
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -34,6 +37,7 @@ class Arm:
 
     def __init__(self) -> None:
         self.robot = load_robot(ROBOT)
+        self.codec = TrajectoryCodec(self.robot.joint_names)
         settings = SupervisorSettings(require_dead_man=False)
         self.teleoperation = Teleoperation(self.robot, None, None, settings)
         self.supervisor = self.teleoperation.supervisor
@@ -46,8 +50,8 @@ class Arm:
         """Compute a command, then feed the joint states."""
         command = self.teleoperation.tick(self.now)
         if command.send:
-            names = list(self.robot.joint_names)
-            self.commands.append(trajectory(self.now, names, command))
+            data = self.codec.to_bytes(self.now, command.times, command.points)
+            self.commands.append(deserialize_message(data, JointTrajectory))
             self.at = command.points[0][0] + OFF_RAD
         self.teleoperation.joints(self.now, self.now, self.robot.joint_names, self.at)
 
