@@ -35,8 +35,8 @@ def trajectory(stamp: int, names: list[str], times: Any, states: Any) -> JointTr
         point.positions, point.velocities, point.accelerations = (
             array("d", part.tobytes()) for part in state
         )
-        seconds, rest = divmod(int(time) - stamp, NS)
-        point.time_from_start.sec, point.time_from_start.nanosec = seconds, rest
+        since = point.time_from_start
+        since.sec, since.nanosec = divmod(int(time) - stamp, NS)
         message.points.append(point)
     return message
 
