@@ -2,7 +2,7 @@
 states out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
@@ -44,6 +44,8 @@ class Trajectory:
     q: F64
     dq: F64
     ddq: F64
+    _segments: dict[int, tuple[F64, ...]] = field(default_factory=dict, init=False, repr=False)
+    """Coefficients by index of the first point; each segment is evaluated several times."""
 
     def at(self, time: int) -> tuple[F64, F64]:
         """Position and velocity at ``time``: quintic interpolation as in
@@ -54,8 +56,16 @@ class Trajectory:
         if time >= self.times[-1]:
             return self.q[-1], np.zeros_like(self.dq[-1])
         k = int(np.searchsorted(self.times, time, side="right")) - 1
-        T = (self.times[k + 1] - self.times[k]) / _NS
+        if k not in self._segments:
+            self._segments[k] = self._segment(k)
+        q0, v0, a0, c3, c4, c5 = self._segments[k]
         t = (time - self.times[k]) / _NS
+        q = q0 + t * (v0 + t * (0.5 * a0 + t * (c3 + t * (c4 + t * c5))))
+        return q, v0 + t * (a0 + t * (3 * c3 + t * (4 * c4 + t * 5 * c5)))
+
+    def _segment(self, k: int) -> tuple[F64, ...]:
+        """Coefficients (n,) of the quintic polynomial from point ``k`` to the next."""
+        T = (self.times[k + 1] - self.times[k]) / _NS
         q0 = self.q[k]
         v0 = self.dq[k]
         a0 = self.ddq[k]
@@ -68,8 +78,7 @@ class Trajectory:
         c3 = (10 * p - 4 * v + 0.5 * a) / T**3
         c4 = (-15 * p + 7 * v - a) / T**4
         c5 = (6 * p - 3 * v + 0.5 * a) / T**5
-        q = q0 + t * (v0 + t * (0.5 * a0 + t * (c3 + t * (c4 + t * c5))))
-        return q, v0 + t * (a0 + t * (3 * c3 + t * (4 * c4 + t * 5 * c5)))
+        return q0, v0, a0, c3, c4, c5
 
 
 class ArmSimulator:

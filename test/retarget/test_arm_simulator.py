@@ -72,6 +72,14 @@ def test_quintic_between_points_is_what_the_points_say() -> None:
         assert velocity[0] == pytest.approx(3 * at**2, abs=1e-6)
 
 
+def test_a_trajectory_gives_the_same_in_any_order_of_times() -> None:
+    numbers = np.random.default_rng(0).normal(size=(3, 4, 2))
+    times = np.array([0, 8_000_000, 16_000_000, 40_000_000])
+    kept = Trajectory(times, *numbers)
+    for time in (3_000_000, 20_000_000, 4_000_000, 9_000_000, 3_000_000, 39_000_000):
+        np.testing.assert_array_equal(kept.at(time), Trajectory(times, *numbers).at(time))
+
+
 def test_faults() -> None:
     robot = load_robot("uarm")
     stuck = ArmSimulator(robot)
