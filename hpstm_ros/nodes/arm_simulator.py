@@ -111,15 +111,7 @@ class ArmSimulatorNode(PallasNode):
 
     def _on_trajectory(self, data: bytes) -> None:
         now = self.now()
-        read = self._trajectories.from_bytes(data)
-        if read is None:
-            trajectory = _from_msg(deserialized(data, JointTrajectory), self._joint_names, now)
-        else:
-            stamp, times, states = read
-            trajectory = Trajectory(
-                (stamp or now) + times, states[:, 0], states[:, 1], states[:, 2]
-            )
-        self._arm.command(now, trajectory)
+        self._arm.command(now, _from_bytes(data, self._trajectories, self._joint_names, now))
 
     def _on_positions(self, message: Float64MultiArray) -> None:
         q = np.array([message.data], dtype=np.float64)
@@ -157,6 +149,17 @@ class ArmSimulatorNode(PallasNode):
             effort = np.concatenate((effort, still))
         if not self._arm.faults.lost_feedback:
             self._states.publish(joint_state_to_msg(now, names, q, dq, effort))
+
+
+def _from_bytes(
+    data: bytes, codec: TrajectoryCodec, joint_names: list[str], now: int
+) -> Trajectory:
+    """The trajectory of a serialised message; ``now`` ns is its start if it has no stamp."""
+    read = codec.from_bytes(data)
+    if read is None:
+        return _from_msg(deserialized(data, JointTrajectory), joint_names, now)
+    stamp, times, states = read
+    return Trajectory((stamp or now) + times, states[:, 0], states[:, 1], states[:, 2])
 
 
 def _from_msg(message: JointTrajectory, joint_names: list[str], now: int) -> Trajectory:

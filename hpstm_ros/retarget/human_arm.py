@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pinocchio as pin
 from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
@@ -146,12 +147,11 @@ def read_arm(
     )
 
 
-# For a single quaternion, NumPy's overhead is many times the arithmetic; these give the same
-# numbers as `rotations.normalise` and `rotations.to_matrix`.
-
-
 def _unit(quaternion: F64) -> tuple[float, float, float, float]:
-    """A quaternion (4,) xyzw, normalised; the zero quaternion becomes the identity."""
+    """A quaternion (4,) xyzw, normalised; the zero quaternion becomes the identity.
+
+    The same numbers as `rotations.normalise`, whose overhead for a single quaternion is large.
+    """
     x, y, z, w = quaternion.tolist()
     length = math.sqrt(x * x + y * y + z * z + w * w)
     if not length > 1e-12:
@@ -161,10 +161,4 @@ def _unit(quaternion: F64) -> tuple[float, float, float, float]:
 
 def _matrix(x: float, y: float, z: float, w: float) -> F64:
     """The rotation matrix (3, 3) of a unit quaternion."""
-    return np.array(
-        (
-            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
-        )
-    )
+    return np.asarray(pin.Quaternion(w, x, y, z).matrix())

@@ -44,8 +44,8 @@ class Guard(Protocol):
         """
 
     def clear(self, q: F64) -> bool:
-        """Whether it is certain, at little cost, that no pair is too close in any of the postures
-        ``q`` (K, n) rad, which follow one another on a path.
+        """Whether the distances measured so far show that no pair is too close in any of the
+        postures ``q`` (K, n) rad. False does not mean that one is.
         """
 
     def barriers(self, q: F64) -> list[Barrier]:

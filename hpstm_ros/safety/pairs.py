@@ -50,7 +50,7 @@ class Pairs:
         self._names = [f"{a.name} with {b.name}" for a, b in pairs]
         self._leverage = leverage_of_pairs(model, geometry)
         self._unknown = np.full(len(self._joints), -np.inf)
-        # all pairs at one posture, then those that could be near at a later one
+        # of all pairs at one posture, then of those that could be near at a later posture
         self._surveys: list[_Survey] = []
 
     def touching(self, q: F64) -> str:
@@ -58,15 +58,14 @@ class Pairs:
 
         Coal reports no collision if the pose of a part is not finite: check that before.
         """
-        for k in self._within(self._too_close, self._select(q, self._margin), q):
-            return self._names[k]
-        return ""
+        found = self._within(self._too_close, self._select(q, self._margin), q)
+        return next((self._names[k] for k in found), "")
 
     def clear(self, q: F64) -> bool:
         """Whether the distances known so far show that no pair is closer than the margin in any of
         the postures ``q`` (K, n) rad. False does not mean that one is.
         """
-        return not self._closer(self._least(q), self._margin).any()
+        return not _closer(self._least(q), self._margin).any()
 
     def barriers(self, q: F64) -> list[Barrier]:
         """The barriers of the nearest pairs at ``q`` (n,) rad."""
@@ -93,27 +92,23 @@ class Pairs:
             least = np.maximum(least, survey.least - moved)
         return least
 
-    def _closer(self, least: F64, distance: float) -> NDArray[np.bool_]:
-        """(P,): which pairs can be closer than ``distance`` m, also if ``least`` (P,) is NaN."""
-        return ~(least > distance + _TOLERANCE_M)
-
     def _select(self, q: F64, distance: float) -> list[int]:
         """The pairs that can be closer than ``distance`` m at ``q`` (n,) rad.
 
         All of them are tested there if one has not been measured so far.
         """
-        selected = self._closer(self._least(q), distance)
+        selected = _closer(self._least(q), distance)
         unmeasured = not self._surveys or (selected & (self._surveys[0].least >= self._far_m)).any()
         if unmeasured:
             every = range(len(self._joints))
             self._surveys = [self._survey(self._far, self._far_m, every, q)]
-            selected = self._closer(self._surveys[0].least, distance)
+            selected = _closer(self._surveys[0].least, distance)
         return np.flatnonzero(selected).tolist()
 
     def _survey(
         self, data: pin.GeometryData, reach: float, pairs: Sequence[int], q: F64
     ) -> "_Survey":
-        """Measure ``pairs`` at ``q`` (n,) rad up to ``reach`` m, for which ``data`` is."""
+        """Measure ``pairs`` at ``q`` (n,) rad up to ``reach`` m, the distance of ``data``."""
         least = self._unknown.copy()
         least[pairs] = reach
         for k in self._within(data, pairs, q):
@@ -151,6 +146,13 @@ class _Survey:
 
     q: F64
     least: F64
+
+
+def _closer(least: F64, distance: float) -> NDArray[np.bool_]:
+    """(P,): which pairs can be closer than ``distance`` m if their distances are at least ``least``
+    (P,) m, or NaN.
+    """
+    return ~(least > distance + _TOLERANCE_M)
 
 
 def _margin_data(geometry: pin.GeometryModel, distance: float) -> pin.GeometryData:

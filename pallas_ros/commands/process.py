@@ -142,7 +142,8 @@ class Conversion:
 
     def options(self) -> str:
         """The options that determine the motion, as text that the motion file keeps."""
-        how = replace(self.settings, backend="", threads=0)  # agree to rounding
+        # without those that change the motion by rounding only
+        how = replace(self.settings, backend="", threads=0)
         chosen = (self.as_is, self.from_samples, self.extra_sites)
         return json.dumps([vars(how), dict(self.topics), *chosen], sort_keys=True)
 

@@ -11,7 +11,7 @@ from pallas_ros.body.rotations import Array
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 WRAPPING = "32 bits"
-"""Unit of Xsens' SampleTimeFine: microseconds that begin again after 71.6 minutes."""
+"""Unit of Xsens' SampleTimeFine: microseconds that wrap around after 71.6 minutes."""
 _TIME_OF_DAY = re.compile(
     r"(?:(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})[ T]+)?(\d{1,2}):(\d{2}):(\d{2})(?:[.,:](\d{1,9}))?Z?"
 )
@@ -61,7 +61,10 @@ def seconds(file: Path, stamp: Array, unit: str) -> Array:
 
 
 def unwrapped(stamp: Array, period: float = 2.0**32) -> Array:
-    """Return a clock (n,), with NaN, that continues where it begins again after ``period``."""
+    """Return the times (n,) of a clock that wraps around after ``period``, without the wraps.
+
+    NaN is kept. Unlike with `numpy.unwrap`, a pause of more than half a period stays.
+    """
     out = stamp.copy()
     known = np.isfinite(out)
     if known.any():
@@ -71,5 +74,5 @@ def unwrapped(stamp: Array, period: float = 2.0**32) -> Array:
 
 
 def over_midnight(clock: Array) -> Array:
-    """Return times of day (n,) in s, with NaN, that continue over midnight."""
+    """Return times of day (n,) in s that increase past midnight; NaN is kept."""
     return unwrapped(clock, _DAY_S)

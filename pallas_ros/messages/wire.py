@@ -1,19 +1,16 @@
 """Convert samples and bodies directly to and from serialised bytes, on the path from sensor to arm.
 
 A `BodyPose` contains 66 nested messages, for each of which rclpy creates a Python object: 200 us to
-receive and 90 us to send. Its bytes (plain CDR, little-endian: DDS-XTypes 1.3, section 7.4.1,
-encoding version 1, as sent by every ROS 2 middleware) contain the same numbers contiguously: 15 us
+receive and 90 us to send. Its bytes (`cdr`) contain the same numbers contiguously: 15 us
 and 7 us. Rare cases, other joints or another byte order, go through rclpy with the same result. An
 `Imu` of nine nested objects is sent 1600 times a second by four fast sensors: through rclpy it took
 a third of the driver's time.
 """
 
-import re
 import struct
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from pallas.msg import BodyPose
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Imu
@@ -22,6 +19,21 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS, WORLD_FRAME
 from pallas_ros.imu.sample import ImuSample
+from pallas_ros.messages.cdr import (
+    COUNT,
+    LITTLE_ENDIAN,
+    NS,
+    START,
+    TIME,
+    align,
+    aligned,
+    get,
+    get_array,
+    padded,
+    put,
+    put_array,
+    text,
+)
 from pallas_ros.messages.decode import (
     body_from_msg,
     body_of,
@@ -30,15 +42,10 @@ from pallas_ros.messages.decode import (
     no_acceleration,
 )
 
-_LITTLE_ENDIAN = b"\x00\x01\x00\x00"
-_START = len(_LITTLE_ENDIAN)  # alignment is relative to this offset
-_COUNT = struct.Struct("<I")
-_TIME = struct.Struct("<iI")
 # orientation, angular velocity and acceleration, each followed by its covariance
 _IMU = struct.Struct("<37d")
-_NS = 1_000_000_000
 _J = len(JOINTS)
-_STAMP = _START
+_STAMP = START
 _NUMBERS = 7 * _J
 _MATRICES = 9 * _J
 
@@ -46,18 +53,16 @@ _UNKNOWN = 9 * (0.0,)
 _UNMEASURED = (-1.0, *8 * (0.0,))
 """Covariances (REP-145)."""
 
-Numbers = NDArray[Any]
-
 
 def imu_to_bytes(sample: ImuSample, frame_id: str) -> bytes:
     """Serialise a raw sample as a `sensor_msgs/Imu` (REP-145).
 
     Quantities not measured have -1 in the first element of their covariance.
     """
-    out = bytearray(_LITTLE_ENDIAN)
-    out += _TIME.pack(*divmod(sample.stamp, _NS))
-    _put(out, frame_id)
-    _align(out, 8)
+    out = bytearray(LITTLE_ENDIAN)
+    out += TIME.pack(*divmod(sample.stamp, NS))
+    put(out, frame_id)
+    align(out, 8)
     q = sample.orientation
     rate = sample.angular_velocity
     out += _IMU.pack(
@@ -76,10 +81,10 @@ def imu_from_bytes(data: bytes) -> ImuSample:
         PallasError: as `imu_from_msg`; or the bytes are not an `Imu`.
     """
     try:
-        if data[:_START] != _LITTLE_ENDIAN:
+        if data[:START] != LITTLE_ENDIAN:
             raise ValueError("another byte order")
-        frame_id, at = _get(data, _STAMP + _TIME.size)
-        numbers = _IMU.unpack_from(data, _aligned(at, 8))
+        frame_id, at = get(data, _STAMP + TIME.size)
+        numbers = _IMU.unpack_from(data, aligned(at, 8))
     except (struct.error, ValueError):
         return imu_from_msg(deserialized(data, Imu))
     if numbers[28] == -1.0:
@@ -94,24 +99,24 @@ def imu_from_bytes(data: bytes) -> ImuSample:
 
 def body_to_bytes(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> bytes:
     """Serialise ``body_to_msg(frame, frame_id)``, for ``publish``."""
-    out = bytearray(_LITTLE_ENDIAN)
-    out += _TIME.pack(*divmod(frame.stamp, _NS))
-    _put(out, frame_id)
-    _put(out, frame.body_id)
-    _align(out, 4)
+    out = bytearray(LITTLE_ENDIAN)
+    out += TIME.pack(*divmod(frame.stamp, NS))
+    put(out, frame_id)
+    put(out, frame.body_id)
+    align(out, 4)
     out += _NAMES
-    _put_array(out, np.concatenate((frame.positions, frame.rotations), axis=1), "<f8", _J)
+    put_array(out, np.concatenate((frame.positions, frame.rotations), axis=1), "<f8", _J)
     if frame.covariance is None:
-        _put_array(out, (), "<f8", 0)
+        put_array(out, (), "<f8", 0)
     else:
-        _put_array(out, frame.covariance, "<f8", _MATRICES)
-    _put_array(out, frame.valid, "?", _J)
-    _put_array(out, frame.confidence, "<f4", _J)
+        put_array(out, frame.covariance, "<f8", _MATRICES)
+    put_array(out, frame.valid, "?", _J)
+    put_array(out, frame.confidence, "<f4", _J)
     out += frame.contacts.astype("<f4").tobytes()
-    out += _TIME.pack(*divmod(frame.newest_input, _NS))
-    out += _COUNT.pack(len(frame.remarks))
+    out += TIME.pack(*divmod(frame.newest_input, NS))
+    out += COUNT.pack(len(frame.remarks))
     for remark in frame.remarks:
-        _put(out, remark)
+        put(out, remark)
     return bytes(out)
 
 
@@ -131,8 +136,8 @@ def body_from_bytes(data: bytes) -> BodyFrame:
 def body_id_of(data: bytes) -> str:
     """The body id of a serialised `BodyPose`; empty if it cannot be read."""
     try:
-        _, at = _get(data, _STAMP + _TIME.size)
-        return _get(data, at)[0]
+        _, at = get(data, _STAMP + TIME.size)
+        return get(data, at)[0]
     except (struct.error, ValueError):
         return ""
 
@@ -155,31 +160,31 @@ def deserialized(data: bytes, kind: type[Any]) -> Any:
 
 def _read(data: bytes) -> BodyFrame | None:
     """Return the body, or None unless the bytes contain all joints in the order of `JOINTS`."""
-    if data[:_START] != _LITTLE_ENDIAN:
+    if data[:START] != LITTLE_ENDIAN:
         return None
-    _, at = _get(data, _STAMP + _TIME.size)
-    body_id, at = _get(data, at)
-    at = _aligned(at, 4)
+    _, at = get(data, _STAMP + TIME.size)
+    body_id, at = get(data, at)
+    at = aligned(at, 4)
     names = _NAMES_PADDED.match(data, at)
     if names is None:
         return None
-    numbers, at = _get_array(data, names.end(), "<f8", 7)
-    matrices, at = _get_array(data, at, "<f8", 1)
-    valid, at = _get_array(data, at, "u1", 1)
-    confidence, at = _get_array(data, at, "<f4", 1)
+    numbers, at = get_array(data, names.end(), "<f8", 7)
+    matrices, at = get_array(data, at, "<f8", 1)
+    valid, at = get_array(data, at, "u1", 1)
+    confidence, at = get_array(data, at, "<f4", 1)
     if (len(numbers), len(valid), len(confidence)) != (_NUMBERS, _J, _J) or len(matrices) not in (
         0,
         _MATRICES,
     ):
         return None
     contacts = np.frombuffer(data, "<f4", 2, at).astype(np.float64)
-    newest = _TIME.unpack_from(data, at + 8)
+    newest = TIME.unpack_from(data, at + 8)
     remarks = []
     at = at + 16
-    (count,) = _COUNT.unpack_from(data, at)
+    (count,) = COUNT.unpack_from(data, at)
     at += 4
     for _ in range(min(count, len(data))):
-        remark, at = _get(data, at)
+        remark, at = get(data, at)
         remarks.append(remark)
     return body_of(
         header_stamp(data),
@@ -188,71 +193,11 @@ def _read(data: bytes) -> BodyFrame | None:
         valid != 0,
         confidence.astype(np.float64),
         contacts,
-        newest[0] * _NS + newest[1],
+        newest[0] * NS + newest[1],
         body_id,
         tuple(remarks),
     )
 
 
-def _aligned(at: int, size: int) -> int:
-    return at + (_START - at) % size
-
-
-def _align(out: bytearray, size: int) -> None:
-    out += bytes((_START - len(out)) % size)
-
-
-def _put(out: bytearray, text: str) -> None:
-    """Append a string: its length including the terminating zero, then both."""
-    data = text.encode() + b"\0"
-    _align(out, 4)
-    out += _COUNT.pack(len(data))
-    out += data
-
-
-def _get(data: bytes, at: int) -> tuple[str, int]:
-    """Return a string and its end offset."""
-    at = _aligned(at, 4)
-    (length,) = _COUNT.unpack_from(data, at)
-    end = at + 4 + length
-    if length == 0 or end > len(data):
-        raise ValueError("a string that extends past the end")
-    if data[end - 1]:
-        raise ValueError("a string without a terminating zero")
-    return data[at + 4 : end - 1].decode(), end
-
-
-def _put_array(out: bytearray, values: ArrayLike, kind: str, count: int) -> None:
-    """Append a sequence: number of items, then their values contiguously."""
-    _align(out, 4)
-    out += _COUNT.pack(count)
-    if not count:  # no values, so no alignment
-        return
-    _align(out, np.dtype(kind).itemsize)
-    out += np.ascontiguousarray(values, dtype=kind).tobytes()
-
-
-def _get_array(data: bytes, at: int, kind: str, width: int) -> tuple[Numbers, int]:
-    """Return a sequence of items of ``width`` numbers, flat, and its end offset."""
-    at = _aligned(at, 4)
-    (count,) = _COUNT.unpack_from(data, at)
-    size = np.dtype(kind).itemsize
-    at = _aligned(at + 4, size) if count else at + 4
-    if count * width * size > len(data):
-        raise ValueError("a sequence that extends past the end")
-    return np.frombuffer(data, kind, count * width, at), at + count * width * size
-
-
-def _names() -> tuple[bytes, re.Pattern[bytes]]:
-    """Return the joint names as written, and a pattern to read them with any padding bytes."""
-    out = bytearray(_LITTLE_ENDIAN) + _COUNT.pack(_J)
-    pattern = re.escape(bytes(out[_START:]))
-    for joint in JOINTS:
-        padding = (_START - len(out)) % 4
-        before = len(out) + padding
-        _put(out, joint)
-        pattern += b"." * padding + re.escape(bytes(out[before:]))
-    return bytes(out[_START:]), re.compile(pattern, re.DOTALL)
-
-
-_NAMES, _NAMES_PADDED = _names()
+_NAMES, _NAMES_PADDED = padded(COUNT.pack(_J), *map(text, JOINTS))
+"""The joint names as written, and a pattern to read them with any padding bytes."""

@@ -5,6 +5,7 @@ Their bytes contain all numbers contiguously, while rclpy creates an object for 
 converts the joint names of every message. Other layouts go through rclpy with the same result.
 """
 
+import contextlib
 import re
 import struct
 from collections.abc import Sequence
@@ -13,20 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 
+from pallas_ros.messages.cdr import (
+    COUNT,
+    LITTLE_ENDIAN,
+    NS,
+    START,
+    TIME,
+    aligned,
+    get_array,
+    padded,
+    text,
+)
 from pallas_ros.messages.decode import from_stamp, header_stamp
 from pallas_ros.messages.wire import deserialized
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-_NS = 1_000_000_000
-_LITTLE_ENDIAN = b"\x00\x01\x00\x00"
-_TIME = struct.Struct("<iI")
-_COUNT = struct.Struct("<I")
-_HEAD = len(_LITTLE_ENDIAN) + _TIME.size
+_HEAD = START + TIME.size
 """Offset of a message's head: the frame id and the joint names, which repeat in every message."""
-# Remembered heads of joint states, one of each publisher. Others are not, since compiling a
-# pattern takes far longer than rclpy: changing names must not slow down the node.
+# Number of remembered heads of joint states, usually one per publisher. Messages with another head
+# are read by rclpy, because compiling a pattern takes far longer: names that change with every
+# message must not slow down the node.
 _LAYOUTS = 16
 _LONGEST = 10_000  # bytes of a message with a remembered head
 
@@ -39,7 +48,8 @@ class TrajectoryCodec:
         self._head, self._pattern = _head("", joint_names)
         self._joints = len(joint_names)
         # Before the first numbers; those of later points need no padding.
-        self._padding = _padding(_HEAD + len(self._head) + 2 * _COUNT.size)
+        first = _HEAD + len(self._head) + 2 * COUNT.size
+        self._padding = aligned(first, 8) - first
         self._point = np.dtype(
             [
                 ("count", "<u4"),
@@ -67,17 +77,17 @@ class TrajectoryCodec:
         points["q"] = numbers[:, 0]
         points["dq"] = numbers[:, 1]
         points["ddq"] = numbers[:, 2]
-        points["seconds"], points["nanoseconds"] = np.divmod(times - stamp, _NS)
+        points["seconds"], points["nanoseconds"] = np.divmod(times - stamp, NS)
         block = points.tobytes()
         return b"".join(
             (
-                _LITTLE_ENDIAN,
-                _TIME.pack(*divmod(stamp, _NS)),
+                LITTLE_ENDIAN,
+                TIME.pack(*divmod(stamp, NS)),
                 self._head,
-                _COUNT.pack(len(times)),
-                block[: _COUNT.size],
+                COUNT.pack(len(times)),
+                block[: COUNT.size],
                 bytes(self._padding),
-                block[_COUNT.size :],
+                block[COUNT.size :],
             )
         )
 
@@ -86,19 +96,19 @@ class TrajectoryCodec:
         if the message has other joints or another layout.
         """
         head = self._pattern.match(data, _HEAD)
-        at = _HEAD + len(self._head) + _COUNT.size  # of the first point
-        if not data.startswith(_LITTLE_ENDIAN) or head is None or len(data) < at:
+        at = _HEAD + len(self._head) + COUNT.size  # of the first point
+        if not data.startswith(LITTLE_ENDIAN) or head is None or len(data) < at:
             return None
-        (count,) = _COUNT.unpack_from(data, at - _COUNT.size)
-        numbers_at = at + _COUNT.size + self._padding
-        block = data[at : at + _COUNT.size] + data[numbers_at:]
+        (count,) = COUNT.unpack_from(data, at - COUNT.size)
+        numbers_at = at + COUNT.size + self._padding
+        block = data[at : at + COUNT.size] + data[numbers_at:]
         if not 0 < count * self._point.itemsize <= len(block):
             return None
         points = np.frombuffer(block, self._point, count)
         counts = (points["count"], points["count_dq"], points["count_ddq"])
         if points["efforts"].any() or any((each != self._joints).any() for each in counts):
             return None
-        times = points["seconds"].astype(np.int64) * _NS + points["nanoseconds"]
+        times = points["seconds"].astype(np.int64) * NS + points["nanoseconds"]
         states = np.stack((points["q"], points["dq"], points["ddq"]), axis=1)
         return header_stamp(data), times, states
 
@@ -116,12 +126,13 @@ class JointStateReader:
         Raises:
             PallasError: the bytes are not a `JointState`.
         """
-        if data.startswith(_LITTLE_ENDIAN):
+        if data.startswith(LITTLE_ENDIAN):
             for pattern, names in self._layouts.items():
                 head = pattern.match(data, _HEAD)
-                q = None if head is None else _positions(data, head.end())
-                if q is not None:
-                    return header_stamp(data), names, q
+                if head is None:
+                    continue
+                with contextlib.suppress(ValueError, struct.error):  # reported by `deserialized`
+                    return header_stamp(data), names, _positions(data, head.end())
         message = deserialized(data, JointState)
         names = tuple(message.name)
         if len(self._layouts) < _LAYOUTS and len(data) < _LONGEST:
@@ -133,35 +144,17 @@ class JointStateReader:
 
 def _head(frame_id: str, joint_names: Sequence[str]) -> tuple[bytes, re.Pattern[bytes]]:
     """The head of a message, and a pattern that matches it with any bytes as padding."""
-    texts = [text.encode() + b"\0" for text in (frame_id, *joint_names)]
-    frame, *names = (_COUNT.pack(len(text)) + text for text in texts)
-    out = bytearray(_HEAD)
-    pattern = b""
-    for part in (frame, _COUNT.pack(len(names)), *names, b""):
-        padding = -len(out) % _COUNT.size
-        out += bytes(padding) + part
-        pattern += b"." * padding + re.escape(part)
-    return bytes(out[_HEAD:]), re.compile(pattern, re.DOTALL)
+    names = map(text, joint_names)
+    return padded(text(frame_id), COUNT.pack(len(joint_names)), *names, b"")
 
 
-def _positions(data: bytes, at: int) -> F64 | None:
-    """The first of the three arrays from offset ``at`` on; None if the message is cut off."""
-    starts = []
-    for _ in range(3):
-        if at + _COUNT.size > len(data):
-            return None
-        (count,) = _COUNT.unpack_from(data, at)
-        at += _COUNT.size
-        if count:
-            at += _padding(at)
-        starts.append((count, at))
-        at += 8 * count
-    if at > len(data):
-        return None
-    count, start = starts[0]
-    return np.frombuffer(data, "<f8", count, start)
+def _positions(data: bytes, at: int) -> F64:
+    """The first of the three arrays from offset ``at`` on.
 
-
-def _padding(at: int) -> int:
-    """Number of bytes between offset ``at`` and numbers of 8 bytes."""
-    return (len(_LITTLE_ENDIAN) - at) % 8
+    Raises:
+        ValueError, struct.error: the message is cut off.
+    """
+    q, at = get_array(data, at, "<f8", 1)
+    for _ in range(2):  # velocities and efforts
+        _, at = get_array(data, at, "<f8", 1)
+    return q

@@ -113,6 +113,14 @@ def test_confidence_falls_as_a_sensors_last_sample_ages(
     np.testing.assert_array_equal(gone[~dependent], fresh[~dependent])
 
 
+def test_an_age_that_is_not_a_number_is_not_trusted(estimator: BodyEstimator) -> None:
+    estimator.reset()
+    age = np.array([0.0, 0.0, np.nan, 0.0])
+    body = estimator.step(frame(0, age=age))
+    assert not body.confidence[JOINT_INDEX["left_wrist"]] > 0.0
+    assert body.confidence[JOINT_INDEX["right_wrist"]] > 0.0
+
+
 def test_values_that_are_not_finite_are_rejected_without_side_effects(
     estimator: BodyEstimator,
 ) -> None:
