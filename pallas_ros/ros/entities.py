@@ -33,6 +33,10 @@ from pallas_ros.ros.qos import STREAM
 Message = TypeVar("Message")
 REPEAT_S = 5.0
 """Minimum interval between two logs of the same warning."""
+TAKING_S = 0.05
+"""Time after which a node with overdue timers leaves the rest of a queue to a later event, so that
+other events are handled. Queued switches, such as an emergency stop, take much less.
+"""
 
 
 class EntityNode(DescribedNode):
@@ -126,12 +130,17 @@ class EntityNode(DescribedNode):
                 return
             message, info = _message_and_info(arrived)
             waiting: dict[tuple[str, str], Any] = {}
+            called = False
+            end = time.monotonic() + TAKING_S
             for later, its_info in itertools.chain([(message, info)], self._pending(subscription)):
                 source = admitted(later, its_info)
                 if source is None:
                     continue
                 if not newest:
                     call(later, source)
+                    called = True
+                    if self._catch_up() and time.monotonic() > end:
+                        return  # the next event or `poll` takes the rest
                     continue
                 about = source, subject(later)
                 if about in waiting:
@@ -139,7 +148,8 @@ class EntityNode(DescribedNode):
                 waiting[about] = later
             for (source, _), later in waiting.items():
                 call(later, source)
-            self._catch_up()
+            if not called:
+                self._catch_up()
 
         subscription: Subscription[Any] = self.create_subscription(kind, topic, take, qos, raw=raw)
         if hasattr(Subscription, "CallbackType"):  # rclpy of Humble passes no message info
@@ -210,9 +220,10 @@ class EntityNode(DescribedNode):
         self._periodics[timer] = periodic
         return timer
 
-    def _catch_up(self) -> None:
-        for periodic in tuple(self._periodics.values()):
-            periodic.if_overdue()
+    def _catch_up(self) -> bool:
+        """Run the overdue timers; returns whether there were any."""
+        late = [periodic.if_overdue() for periodic in tuple(self._periodics.values())]
+        return any(late)
 
     def serve(
         self, kind: type[Any], name: str, callback: Callable[[Any, Any], Any]

@@ -35,11 +35,15 @@ class Periodic:
             self._ahead = False
             self._call()
 
-    def if_overdue(self) -> None:
-        """Run the callback if overdue; the node calls this after each message."""
-        if self._since() >= OVERDUE * self._period:
-            self._ahead = True
-            self._call()
+    def if_overdue(self) -> bool:
+        """Run the callback if overdue, and return whether it was; the node calls this after each
+        message.
+        """
+        if self._since() < OVERDUE * self._period:
+            return False
+        self._ahead = True
+        self._call()
+        return True
 
     def _since(self) -> int:
         return abs(self._now() - self._last)
